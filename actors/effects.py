@@ -1,0 +1,268 @@
+"""What a repo actor does to the world: git and kept outputs, in one thread of its own, one thing at a time.
+
+Every effect looks at the world first, so that one begun before a crash is completed rather than repeated. What
+is decided about the outcome is the ledger's part.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from thrum.agents import resolve
+
+from thrum import inputs as i
+from thrum import messages as m
+from thrum.config import Project, RepoConfig
+from thrum.errors import GitError, ThrumError
+from thrum.files import OutputStore
+from thrum.git import Blocked, Landed, Moved, Repository
+from thrum.gitobjects import Conflict
+from thrum.prompt import assemble
+from thrum.task import AttemptEnding, Task
+
+from .ledger import ImportAttempt
+
+log = logging.getLogger(__name__)
+
+DIFF_LIMIT_BYTES = 2 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What came of an effect: an input for its task, a reply for a person, or the error that broke the thread."""
+
+    effect: Any
+    given: i.Input | None = None
+    reply: m.Reply | None = None
+    header: m.Header | None = None
+    error: BaseException | None = None
+
+
+class Worldly:
+    """Carries out effects on one repository; every method may be called again after a crash."""
+
+    def __init__(self, project: Project, repo: RepoConfig, outputs: OutputStore, members: tuple[str, ...]) -> None:
+        """`members` are the repositories of its integration set, itself among them."""
+        self._project = project
+        self._repo = repo
+        self._outputs = outputs
+        self._git = Repository(repo.path, repo.branch)
+        self._others = {
+            name: Repository(other.path, other.branch)
+            for name in members
+            if name != repo.name and (other := project.repo(name)) is not None
+        }
+
+    def prepare_attempt(self, effect: i.PrepareAttempt, task: Task) -> i.Input:
+        """Resolve and pin base and start, and put the prompt together."""
+        try:
+            self._git.inspect()
+            base = effect.base or self._git.tip()
+            start = effect.start or base
+            self._git.pin(f"refs/thrum/bases/{task.id}/{effect.token}", base)
+            backend, role = resolve(self._project, "implementer")
+            prompt = assemble(
+                task,
+                role_text=self._text(role.prompt_template if role else ""),
+                repo_text=self._text(self._repo.claude_md),
+                max_retries=self._project.pipeline.engine.max_retries,
+            )
+            digest = self._outputs.keep(prompt.encode())
+        except ThrumError as error:
+            return i.AttemptBlocked(token=effect.token, reason=_words(error))
+        return i.AttemptPrepared(
+            token=effect.token,
+            base=base,
+            start=start,
+            backend=backend.name,
+            model=backend.model,
+            prompt_digest=digest,
+        )
+
+    def import_attempt(self, effect: ImportAttempt) -> i.AttemptEnded:
+        """Bring the attempt's bundle in and pin its head before anything else happens to it."""
+        report = effect.report
+        ending, reason = AttemptEnding(report.ending), report.reason
+        head = tree = base_tree = ""
+        files: tuple[str, ...] = ()
+        if report.bundle:
+            ref = f"refs/thrum/attempts/{report.task}/{report.token}"
+            limit_bytes = self._project.pipeline.engine.attempt_limit_mb * 1024 * 1024
+            try:
+                head = self._git.import_bundle(report.bundle, ref=ref, limit_bytes=limit_bytes)
+                tree, base_tree = self._git.tree_of(head), self._git.tree_of(effect.base)
+                files = self._git.changed_files(effect.base, head)
+            except GitError as error:
+                head = ""
+                kept, _ = self._outputs.adopt(Path(report.bundle))
+                reason = f"the attempt's work could not be taken over: {_words(error)}; its bundle is kept as {kept}"
+                log.error("an attempt's bundle was refused", extra={"task": report.task, "reason": reason})
+        return i.AttemptEnded(
+            token=report.token,
+            ending=ending,
+            reason=reason,
+            exit_code=report.exit_code,
+            head=head,
+            tree=tree,
+            base_tree=base_tree,
+            files=files,
+            session=report.session,
+            cost_usd=report.cost_usd,
+            output_digest=report.output_digest,
+            output_bytes=report.output_bytes,
+            tail=report.tail,
+            no_change=report.no_change,
+            started_at=report.started_at,
+            ended_at=report.ended_at,
+        )
+
+    def build_candidate(self, effect: i.BuildCandidate) -> i.Input:
+        """Merge the approved head onto the tip, and pin what comes out."""
+        try:
+            self._git.inspect()
+            tip = self._git.tip()
+            subject = f"{effect.title}\n\nThrum-Task: {effect.task}\n"
+            merged = self._git.merge(tip, effect.head, message=subject)
+            if isinstance(merged, Conflict):
+                start = self._git.commit_tree(merged.tree, [tip], f"Merge of {effect.task} with conflicts to resolve")
+                self._git.pin(f"refs/thrum/starts/{effect.task}/{start[:16]}", start)
+                return i.CandidateConflicted(base=tip, start=start, paths=merged.paths)
+            self._git.pin(f"refs/thrum/candidates/{effect.task}/{merged.commit[:16]}", merged.commit)
+            landed = set(self._git.changed_files(effect.attempt_base, tip)) if effect.attempt_base != tip else set()
+            vector = {name: other.tip() for name, other in self._others.items()}
+        except ThrumError as error:
+            return i.CandidateBlocked(reason=_words(error))
+        return i.CandidateBuilt(
+            base=tip,
+            commit=merged.commit,
+            tree=merged.tree,
+            vector={**vector, self._repo.name: merged.commit},
+            overlap=tuple(sorted(landed.intersection(effect.files))),
+        )
+
+    def move_branch(self, effect: i.MoveBranch) -> i.Input:
+        """Swap the branch to the candidate, unless a tip of the vector moved; settle a swap begun earlier."""
+        try:
+            tip = self._git.tip()
+            if tip == effect.new or (tip != effect.old and self._git.is_ancestor(effect.new, tip)):
+                self._git.finish_checkouts(effect.old, effect.new)
+                return i.BranchLanded(commit=effect.new)
+            for name, other in self._others.items():
+                if (now_at := other.tip()) != effect.vector[name]:
+                    return i.BranchMoved(tip=now_at, repo=name)
+            outcome = self._git.land(effect.old, effect.new)
+        except ThrumError as error:
+            return i.BranchBlocked(reason=_words(error), checkout=False)
+        match outcome:
+            case Landed():
+                return i.BranchLanded(commit=effect.new)
+            case Moved():
+                return i.BranchMoved(tip=outcome.tip, repo=self._repo.name)
+            case Blocked():
+                return i.BranchBlocked(reason=outcome.reason, checkout=True)
+
+    def diff(self, task: Task, token: int) -> m.Reply:
+        """The diff of an attempt against its base, the latest with work in it if `token` is 0."""
+        attempts = [a for a in task.attempts if a.head and token in (0, a.token)]
+        if not attempts:
+            return m.Reply(ok=False, code="not-found", message=f"{task.id} has no such attempt that changed anything")
+        attempt = attempts[-1]
+        try:
+            text, truncated = self._git.diff(attempt.base, attempt.head, limit_bytes=DIFF_LIMIT_BYTES)
+        except ThrumError as error:
+            return m.Reply(ok=False, code=error.code, message=error.message, remedy=error.remedy)
+        value = {
+            "task": task.id,
+            "attempt": attempt.token,
+            "base": attempt.base,
+            "head": attempt.head,
+            "files": list(attempt.files),
+            "diff": text,
+            "truncated": truncated,
+        }
+        return m.Reply(value=value)
+
+    def output(self, body: m.GetOutput) -> m.Reply:
+        """A piece of a kept output."""
+        try:
+            data, total = self._outputs.read(body.digest, offset=body.offset, limit=body.limit_bytes)
+        except ThrumError as error:
+            return m.Reply(ok=False, code=error.code, message=error.message, remedy=error.remedy)
+        text = data.decode(errors="replace")
+        return m.Reply(value={"text": text, "offset": body.offset, "bytes": len(data), "total_bytes": total})
+
+    def prompt(self, digest: str) -> str:
+        """The prompt that an attempt was prepared with."""
+        size = self._outputs.read(digest, limit=0)[1]
+        return self._outputs.read(digest, limit=size)[0].decode()
+
+    def _text(self, path: str) -> str:
+        if not path:
+            return ""
+        place = Path(self._project.directory, path)
+        try:
+            return place.read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ThrumError(f"the prompt needs {place}, which cannot be read: {error}") from error
+
+
+class EffectThread:
+    """Runs work in the order given; outcomes are taken with `outcomes` when `fd` is readable."""
+
+    def __init__(self) -> None:
+        self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._todo: queue.SimpleQueue[Callable[[], Outcome] | None] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name="effects", daemon=True)
+        self._thread.start()
+
+    def submit(self, work: Callable[[], Outcome]) -> None:
+        """Have it done after all that was given before."""
+        self._todo.put(work)
+
+    def outcomes(self) -> list[Outcome]:
+        """What is done since the last call.
+
+        Raises:
+            BaseException: whatever the work raised that it should not have.
+        """
+        try:
+            os.eventfd_read(self.fd)
+        except BlockingIOError:
+            return []
+        found = []
+        while not self._done.empty():
+            outcome = self._done.get()
+            if outcome.error is not None:
+                raise outcome.error
+            found.append(outcome)
+        return found
+
+    def close(self, deadline_s: float = 5.0) -> None:
+        """Let the work under way end; what is still queued is dropped."""
+        while not self._todo.empty():
+            self._todo.get()
+        self._todo.put(None)
+        self._thread.join(deadline_s)
+        if not self._thread.is_alive():
+            os.close(self.fd)
+
+    def _work(self) -> None:
+        while (work := self._todo.get()) is not None:
+            try:
+                outcome = work()
+            except BaseException as error:  # noqa: BLE001 - it is handed to the actor's loop, which ends on it
+                outcome = Outcome(effect=None, error=error)
+            self._done.put(outcome)
+            os.eventfd_write(self.fd, 1)
+
+
+def _words(error: ThrumError) -> str:
+    return f"{error.message} ({error.remedy})" if error.remedy else error.message

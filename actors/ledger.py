@@ -1,0 +1,576 @@
+"""The repo actor's pure half: messages and outcomes in, one batch, messages and effects out.
+
+It holds the repository's tasks in memory, has `thrum.pipeline` decide about each, and keeps what makes a change
+happen exactly once: idempotency keys, marks of durable streams, the outbox. It touches no disk, socket, clock
+or git; `thrum.actors.repo` does, and the simulator in its place. What it changes in memory is true only once
+the batch of `turn` is written: whoever cannot write it must throw the ledger away.
+"""
+
+from __future__ import annotations
+
+import hmac
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from thrum import inputs as i
+from thrum import messages as m
+from thrum.batch import Batch, KeptReply, Loaded, Outgoing
+from thrum.errors import AuthError, NotFoundError, ThrumError, UsageError
+from thrum.gate import Gate
+from thrum.intake import check_new_task
+from thrum.pipeline import decide
+from thrum.pipeline.attempts import wants_slot
+from thrum.pipeline.draft import Rules
+from thrum.records import to_plain
+from thrum.task import ENDS, Event, State, Task, WaitingFor
+
+from .gate_runs import GatePlan, GateRuns
+from .landing_lock import LandingLock
+
+REPLY_KEPT_S = 86_400.0
+ANNOUNCE_S = 5.0
+NUDGE_S = 3.0
+"""A worker that was told something and does not answer is told again after this."""
+SILENCE_S = 15.0
+"""A worker that says nothing for this long is looked after: it sends a heartbeat every 3 s."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What the configuration says about this repository, and who the actor is."""
+
+    repo: str
+    rules: Rules
+    plans: dict[Gate, GatePlan]
+    concurrency: int = 1
+    token: str = ""
+    """The project's secret that every command must carry; empty admits all (the simulator)."""
+    pool: str = "pool:gate@local"
+    integration_set: tuple[str, ...] = ()
+    """The repositories that land together, in order; the first one's actor keeps the lock."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Send:
+    """A message to be sent once the batch is written; `id` is empty where any will do."""
+
+    destination: str
+    body: m.Message
+    id: str = ""
+    correlation: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportAttempt:
+    """Import and pin what a worker reported, then complete with `AttemptEnded`."""
+
+    task: str
+    base: str
+    report: m.AttemptReported
+    worker: str
+    """The address of the worker, to be acknowledged once the outcome is written."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """What one step of the ledger wants: write `batch`, then send, then carry out, in this order."""
+
+    batch: Batch | None
+    sends: tuple[Send, ...]
+    effects: tuple[i.Effect | ImportAttempt, ...]
+
+
+@dataclass(slots=True)
+class _Gathered:
+    """What came together since the last turn."""
+
+    events: list[Event] = field(default_factory=list)
+    touched: dict[str, Task] = field(default_factory=dict)
+    marks: dict[str, int] = field(default_factory=dict)
+    replies: dict[str, KeptReply] = field(default_factory=dict)
+    dropped_replies: list[str] = field(default_factory=list)
+    outbox: list[Outgoing] = field(default_factory=list)
+    dropped_outbox: list[tuple[str, int]] = field(default_factory=list)
+    records: dict[str, Any] = field(default_factory=dict)
+    next_number: int = 0
+    sends: list[Send] = field(default_factory=list)
+    effects: list[i.Effect | ImportAttempt] = field(default_factory=list)
+
+    def batch(self) -> Batch | None:
+        written = (
+            self.events,
+            self.marks,
+            self.replies,
+            self.dropped_replies,
+            self.outbox,
+            self.dropped_outbox,
+            self.records,
+        )
+        if not any(written):
+            return None
+        return Batch(
+            events=tuple(self.events),
+            tasks=tuple(self.touched.values()),
+            marks=self.marks,
+            replies=self.replies,
+            dropped_replies=tuple(self.dropped_replies),
+            outbox=tuple(self.outbox),
+            dropped_outbox=tuple(self.dropped_outbox),
+            records=self.records,
+            next_number=self.next_number,
+        )
+
+
+class Ledger:
+    """All tasks of one repository, and what is under way for them."""
+
+    def __init__(self, setup: Setup, loaded: Loaded, *, epoch: str) -> None:
+        """`epoch` names this life of the actor; `loaded` is what its store holds."""
+        self.setup = setup
+        self.tasks = dict(loaded.tasks)
+        self.epoch = epoch
+        self._stream = loaded.epoch
+        self._seq = loaded.last_seq
+        self._next_number = loaded.next_number
+        self._marks = dict(loaded.marks)
+        self._replies = dict(loaded.replies)
+        self._outbox = {(out.destination, out.message.seq): out for out in loaded.outbox}
+        self._next_out = dict(loaded.next_out)
+        self._lock = LandingLock(loaded.records.get("landing"))
+        self._runs = GateRuns(setup.plans)
+        self._notes: dict[str, tuple[str, str]] = {}
+        self._importing: set[tuple[str, int]] = set()
+        self._workers: dict[str, str] = {}
+        """The worker of each task that holds a slot."""
+        self._nudges: dict[str, float] = {}
+        self._wakes: dict[str, float] = {}
+        self._stopping = False
+        self._resend_at = 0.0
+        self._announce_seq = 0
+        self._announce_at = 0.0
+        self._changed: dict[str, Task] = {}
+        self._gathered = _Gathered()
+        for task in self.tasks.values():
+            self._index(task)
+
+    # --- What comes in --------------------------------------------------------------------------------------
+
+    def start(self, now: float) -> None:
+        """Take up whatever was under way when the actor ended."""
+        for task in list(self.tasks.values()):
+            if task.state not in ENDS or task.slot:
+                self.complete(task.id, i.Recovered(), now)
+        self._announce(now, snapshot=True)
+
+    def receive(self, envelope: m.Envelope, now: float) -> None:
+        """Take a message in; one that is not for a repo actor is an error of its sender and is ignored."""
+        header, body = envelope.header, envelope.body
+        match body:
+            case m.Command():
+                self._command(header, body, now)
+            case m.GetTasks() | m.GetTask() | m.GetRepoStatus():
+                self._answer(header, lambda: self._query(body))
+            case m.GrantStart():
+                self._grant_start(body.task, now)
+            case m.GrantLanding():
+                self._grant_landing(body.task, now)
+            case m.NoteWaiting():
+                self._notes = {t: (w, body.reasons.get(t, "")) for t, w in body.waiting.items()}
+            case m.AnnounceAgain():
+                self._announce(now, snapshot=True)
+            case m.AttemptHeartbeat():
+                self._heartbeat(body, now)
+            case m.AttemptReported():
+                self._attempt_reported(header, body)
+            case m.GateHeartbeat():
+                self._runs.heard(body.run, header.sender, now)
+            case m.GateReported():
+                finished = self._runs.report(body, now)
+                if finished is not None:
+                    self.complete(*finished, now, cause=header.id)
+            case m.Undeliverable():
+                # The id of a question to the pool is the id of the part that it asks for.
+                self._runs.ask_soon(header.correlation, now + 0.5)
+            case m.Durable():
+                self._durable(header, body, now)
+            case m.DurableAcknowledged():
+                self._acknowledged(header.source, body)
+            case _:
+                pass
+
+    def complete(self, task_id: str, given: i.Input, now: float, cause: str = "") -> None:
+        """Take in what became of an effect, or any other input for one task."""
+        task = self.tasks[task_id]
+        self._apply(decide(task, given, self.setup.rules, now, cause), now)
+
+    def reported(self, effect: ImportAttempt, ended: i.AttemptEnded, now: float) -> None:
+        """Take in an imported attempt; its worker may forget it once this is written."""
+        self._importing.discard((effect.task, effect.report.token))
+        self.complete(effect.task, ended, now)
+        self._send(effect.worker, m.AttemptAcknowledged(task=effect.task, token=effect.report.token))
+
+    def worker_gone(self, worker: str, now: float) -> None:
+        """A worker's process ended: look after its attempt at once."""
+        for task_id in self._nudges:
+            attempt = self.tasks[task_id].attempt
+            if attempt is not None and attempt.worker == worker:
+                self._nudges[task_id] = now
+
+    def attempts_under_way(self) -> bool:
+        """True while a worker runs an attempt, or its outcome is being taken over."""
+        return bool(self._nudges or self._importing)
+
+    def stop_attempts(self, now: float) -> None:
+        """Have every running attempt ended; its work is kept, and its task goes back to the queue."""
+        self._stopping = True
+        self._nudges = dict.fromkeys(self._nudges, now)
+
+    def tick(self, now: float) -> None:
+        """Do what has come due."""
+        for task_id in [task_id for task_id, at in self._wakes.items() if at <= now]:
+            self.complete(task_id, i.Woke(), now)
+        for task_id in [task_id for task_id, at in self._nudges.items() if at <= now]:
+            self._nudge(self.tasks[task_id], now)
+        for part in self._runs.due(now):
+            self._send(self.setup.pool, part, id=part.run)
+        if self._outbox and self._resend_at <= now:
+            self._resend_at = now + NUDGE_S
+            for out in self._outbox.values():
+                self._send(out.destination, out.message)
+        expired = [key for key, kept in self._replies.items() if kept.at < now - REPLY_KEPT_S]
+        for key in expired:
+            del self._replies[key]
+        self._gathered.dropped_replies.extend(expired)
+        if self._announce_at <= now:
+            self._announce(now)
+
+    def next_at(self) -> float:
+        """When `tick` has something to do next."""
+        due = [self._announce_at, self._runs.next_at(), *self._wakes.values(), *self._nudges.values()]
+        if self._outbox:
+            due.append(self._resend_at)
+        return min(due)
+
+    def turn(self, now: float) -> Turn:
+        """Everything that came together since the last turn."""
+        if self._changed:
+            self._announce(now)
+        gathered, self._gathered = self._gathered, _Gathered()
+        return Turn(batch=gathered.batch(), sends=tuple(gathered.sends), effects=tuple(gathered.effects))
+
+    # --- Commands and queries -------------------------------------------------------------------------------
+
+    def _command(self, header: m.Header, body: m.Command, now: float) -> None:
+        kept = self._replies.get(header.id)
+        if kept is not None:
+            self._send(header.sender, kept.reply, correlation=header.id)
+            return
+        self._answer(header, lambda: self._obey(header, body, now), keep_at=now)
+
+    def _answer(self, header: m.Header, work: Callable[[], Any], keep_at: float | None = None) -> None:
+        """Send what `work` gives as the reply, or its error; with `keep_at` remember a success for repeats."""
+        try:
+            reply = m.Reply(value=work())
+        except ThrumError as error:
+            reply = m.Reply(ok=False, code=error.code, message=error.message, remedy=error.remedy)
+        if reply.ok and keep_at is not None:
+            kept = KeptReply(at=keep_at, reply=reply)
+            self._replies[header.id] = self._gathered.replies[header.id] = kept
+        self._send(header.sender, reply, correlation=header.id)
+
+    def _obey(self, header: m.Header, body: m.Command, now: float) -> Any:
+        if self.setup.token and not hmac.compare_digest(body.auth.encode(), self.setup.token.encode()):
+            raise AuthError("the call carries no valid token", remedy="use the token of .thrum/token")
+        if not body.by.strip():
+            raise UsageError("it is not said who asks", remedy="give --by NAME")
+        match body:
+            case m.AddTask():
+                return self._add(header, body, now)
+            case m.ApproveTask():
+                return self._tell(body.task, i.Approved(by=body.by, commit=body.commit), now, header.id)
+            case m.RejectTask():
+                if not body.feedback.strip():
+                    raise UsageError(
+                        "a rejection needs feedback: the agent works from it", remedy="give --feedback TEXT"
+                    )
+                return self._tell(body.task, i.Rejected(by=body.by, feedback=body.feedback), now, header.id)
+            case m.RetryTask():
+                return self._tell(body.task, i.RetryAsked(by=body.by, feedback=body.feedback), now, header.id)
+            case m.CancelTask():
+                return self._tell(body.task, i.CancelAsked(by=body.by, why=body.why), now, header.id)
+            case _:
+                raise UsageError(f"a repo actor does not know the command {type(body).__name__}")
+
+    def _tell(self, task_id: str, given: i.Input, now: float, cause: str) -> Any:
+        self.complete(self._find(task_id).id, given, now, cause)
+        return self._shown(self.tasks[task_id])
+
+    def _add(self, header: m.Header, body: m.AddTask, now: float) -> Any:
+        check_new_task(body, repo=self.setup.repo, known=self.tasks)
+        number = self._next_number
+        task = Task(
+            id=f"{self.setup.repo}-{number}",
+            repo=self.setup.repo,
+            title=body.title.strip(),
+            description=body.description,
+            depends_on=tuple(dict.fromkeys(body.depends_on)),
+            priority=body.priority,
+            created_at=now,
+            created_by=body.by,
+            changed_at=now,
+            waiting_for=WaitingFor.DEPENDENCY if body.depends_on else WaitingFor.SLOT,
+        )
+        self._next_number = self._gathered.next_number = number + 1
+        changes = to_plain(task)
+        event = Event(seq=0, task=task.id, at=now, kind="added", cause=header.id, data={"by": body.by}, changes=changes)
+        self._keep(task, (event,))
+        return changes
+
+    def _find(self, task_id: str) -> Task:
+        task = self.tasks.get(task_id)
+        if task is None:
+            raise NotFoundError(f"{self.setup.repo} has no task {task_id!r}", remedy="`thrum task list` names them all")
+        return task
+
+    def _query(self, body: m.Message) -> Any:
+        match body:
+            case m.GetTasks():
+                wanted = set(body.states)
+                return [self._shown(task) for task in self.tasks.values() if not wanted or task.state in wanted]
+            case m.GetTask():
+                return self._shown(self._find(body.task))
+            case _:
+                return self._status()
+
+    def _shown(self, task: Task) -> Any:
+        """The task as people see it: with what the scheduler said that it waits for."""
+        note = self._notes.get(task.id)
+        if note is not None and wants_slot(task):
+            task = replace(task, waiting_for=WaitingFor(note[0]), reason=note[1])
+        return to_plain(task)
+
+    def _status(self) -> dict[str, Any]:
+        tasks = self.tasks.values()
+        waiting = Counter(self._shown(task)["waiting_for"] for task in tasks if task.state not in ENDS)
+        return {
+            "repo": self.setup.repo,
+            "states": dict(Counter(task.state.value for task in tasks)),
+            "waiting": {what: count for what, count in waiting.items() if what != WaitingFor.NONE},
+            "slots": {"used": len(self._workers), "limit": self.setup.concurrency},
+            "spent_usd": round(sum(_cost_usd(task) for task in tasks), 6),
+            "events": self._seq,
+            "gates": {gate.value: [check.name for check in plan.checks] for gate, plan in self.setup.plans.items()},
+        }
+
+    # --- Scheduling and landing -------------------------------------------------------------------------------
+
+    def _grant_start(self, task_id: str, now: float) -> None:
+        task = self.tasks.get(task_id)
+        if task is None or self._stopping or not wants_slot(task):
+            return
+        taken = set(self._workers.values())
+        names = (f"worker.{self.setup.repo}.{slot}" for slot in range(1, self.setup.concurrency + 1))
+        worker = next((name for name in names if name not in taken), None)
+        if worker is not None:
+            self.complete(task_id, i.StartGranted(worker=worker), now)
+
+    def _grant_landing(self, task_id: str, now: float) -> None:
+        task = self.tasks.get(task_id)
+        if task is None or task.state is not State.APPROVED:
+            return
+        members = self.setup.integration_set or (self.setup.repo,)
+        if members[0] == self.setup.repo:
+            self._lock_asked(self.setup.repo, task_id, now)
+        else:
+            request = m.RequestLanding(repo=self.setup.repo, task=task_id, members=members)
+            self._post(f"repo.{members[0]}", request)
+
+    def _lock_asked(self, repo: str, task_id: str, now: float) -> None:
+        """Somebody of the set, perhaps this very repository, wants to land."""
+        if self._lock.take(repo, task_id):
+            self._lock_written()
+            self._lock_given(repo, task_id, now)
+
+    def _lock_given(self, repo: str, task_id: str, now: float) -> None:
+        if repo == self.setup.repo:
+            self._landing_granted(task_id, now)
+        else:
+            self._post(f"repo.{repo}", m.LandingGranted(task=task_id, fence=self._lock.fence))
+
+    def _landing_granted(self, task_id: str, now: float) -> None:
+        task = self.tasks.get(task_id)
+        if task is not None and task.state is State.APPROVED:
+            self.complete(task_id, i.LandingGranted(), now)
+        elif task is None or task.state not in (State.INTEGRATING, State.GATE3):
+            self._release_landing(task_id)  # rejected or cancelled while the lock was asked for
+
+    def _release_landing(self, task_id: str) -> None:
+        members = self.setup.integration_set or (self.setup.repo,)
+        if members[0] == self.setup.repo:
+            self._lock_released(self.setup.repo, task_id)
+        else:
+            self._post(f"repo.{members[0]}", m.ReleaseLanding(repo=self.setup.repo, task=task_id))
+
+    def _lock_released(self, repo: str, task_id: str) -> None:
+        if self._lock.release(repo, task_id):
+            self._lock_written()
+
+    def _lock_written(self) -> None:
+        self._gathered.records["landing"] = self._lock.plain()
+
+    # --- Workers ------------------------------------------------------------------------------------------------
+
+    def _heartbeat(self, body: m.AttemptHeartbeat, now: float) -> None:
+        task = self.tasks.get(body.task)
+        if task is not None and task.id in self._nudges and body.token == _token(task):
+            ending = task.state in ENDS or self._stopping
+            self._nudges[task.id] = min(self._nudges[task.id], now + NUDGE_S) if ending else now + SILENCE_S
+
+    def _attempt_reported(self, header: m.Header, body: m.AttemptReported) -> None:
+        task = self.tasks.get(body.task)
+        key = (body.task, body.token)
+        if task is None or key in self._importing:
+            return
+        attempt = next((a for a in task.attempts if a.token == body.token), None)
+        if attempt is None or (attempt.ending is not None and attempt.head == body.head):
+            self._send(header.sender, m.AttemptAcknowledged(task=body.task, token=body.token))
+            return
+        self._importing.add(key)
+        effect = ImportAttempt(task=body.task, base=attempt.base, report=body, worker=header.sender)
+        self._gathered.effects.append(effect)
+
+    def _nudge(self, task: Task, now: float) -> None:
+        """Tell the worker again what it should be doing; whoever carries it out sees that there is a worker."""
+        attempt = task.attempt
+        assert attempt is not None
+        self._nudges[task.id] = now + NUDGE_S
+        if (task.id, attempt.token) in self._importing:
+            return
+        if task.state in ENDS or self._stopping:
+            self._gathered.effects.append(i.EndAttempt(task=task.id, token=attempt.token, worker=attempt.worker))
+        else:
+            self._gathered.effects.append(i.BeginAttempt(task=task.id, token=attempt.token))
+
+    # --- Durable messages between repo actors ---------------------------------------------------------------------
+
+    def _post(self, destination: str, body: m.Durable) -> None:
+        seq = self._next_out.get(destination, 1)
+        self._next_out[destination] = seq + 1
+        out = Outgoing(destination=destination, message=replace(body, stream=self._stream, seq=seq))
+        self._outbox[destination, seq] = out
+        self._gathered.outbox.append(out)
+        self._send(destination, out.message)
+
+    def _durable(self, header: m.Header, body: m.Durable, now: float) -> None:
+        """Handle the next message of a stream once; an earlier one is acknowledged again, a later one waits."""
+        stream = f"{header.source}/{body.stream}"
+        mark = self._marks.get(stream, 0)
+        if body.seq == mark + 1:
+            self._marks[stream] = self._gathered.marks[stream] = mark = body.seq
+            match body:
+                case m.RequestLanding():
+                    self._lock_asked(body.repo, body.task, now)
+                case m.LandingGranted():
+                    self._landing_granted(body.task, now)
+                case m.ReleaseLanding():
+                    self._lock_released(body.repo, body.task)
+                case _:
+                    raise UsageError(f"a repo actor does not know {type(body).__name__}")
+        self._send(f"{header.source}", m.DurableAcknowledged(stream=body.stream, seq=mark))
+
+    def _acknowledged(self, source: str, body: m.DurableAcknowledged) -> None:
+        if body.stream != self._stream:
+            return
+        for key in [key for key in self._outbox if key[0] == source and key[1] <= body.seq]:
+            del self._outbox[key]
+            self._gathered.dropped_outbox.append(key)
+
+    # --- Keeping it together ---------------------------------------------------------------------------------------
+
+    def _apply(self, decision: Any, now: float) -> None:
+        if decision.events:
+            self._keep(decision.task, decision.events)
+        for effect in decision.effects:
+            match effect:
+                case i.RunChecks():
+                    finished = self._runs.begin(effect, now)
+                    if finished is not None:
+                        self.complete(effect.task, finished, now)
+                case i.DropChecks():
+                    for part, runner in self._runs.drop(effect.run).items():
+                        self._send(runner, m.StopGate(run=part))
+                case i.ReleaseLandingLock():
+                    self._release_landing(effect.task)
+                case i.BeginAttempt() | i.EndAttempt():
+                    self._nudges[effect.task] = now
+                case _:
+                    self._gathered.effects.append(effect)
+
+    def _keep(self, task: Task, events: tuple[Event, ...]) -> None:
+        self.tasks[task.id] = task
+        self._gathered.touched[task.id] = self._changed[task.id] = task
+        self._index(task)
+        for event in events:
+            self._seq += 1
+            self._gathered.events.append(replace(event, seq=self._seq))
+            state = str(event.changes.get("state", task.state))
+            changed = m.TaskChanged(task=task.id, state=state, kind=event.kind, at=event.at, text=task.reason)
+            self._send(f"topic:task.{self.setup.repo}", changed)
+
+    def _index(self, task: Task) -> None:
+        if task.slot and task.attempt is not None:
+            self._workers[task.id] = task.attempt.worker
+        else:
+            self._workers.pop(task.id, None)
+        if task.wake_at:
+            self._wakes[task.id] = task.wake_at
+        else:
+            self._wakes.pop(task.id, None)
+        if not (task.slot and task.state in (State.IMPLEMENTING, *ENDS)):
+            self._nudges.pop(task.id, None)
+
+    def _announce(self, now: float, snapshot: bool = False) -> None:
+        tasks = self.tasks.values() if snapshot else self._changed.values()
+        self._changed = {}
+        self._announce_seq += 1
+        self._announce_at = now + ANNOUNCE_S
+        announced = m.Announced(
+            repo=self.setup.repo,
+            epoch=self.epoch,
+            seq=self._announce_seq,
+            snapshot=snapshot,
+            tasks=tuple(summary(task) for task in tasks),
+            concurrency=self.setup.concurrency,
+        )
+        self._send("scheduler", announced)
+
+    def _send(self, destination: str, body: m.Message, id: str = "", correlation: str = "") -> None:
+        self._gathered.sends.append(Send(destination=destination, body=body, id=id, correlation=correlation))
+
+
+def summary(task: Task) -> m.TaskSummary:
+    """What the scheduler needs to know of a task."""
+    ready = "start" if wants_slot(task) else "land" if task.state is State.APPROVED else ""
+    return m.TaskSummary(
+        id=task.id,
+        state=task.state.value,
+        ready=ready,
+        slot=task.slot,
+        landing=task.state in (State.INTEGRATING, State.GATE3),
+        waiting_for=task.waiting_for.value,
+        depends_on=task.depends_on,
+        priority=task.priority,
+        created_at=task.created_at,
+        changed_at=task.changed_at,
+        cost_usd=_cost_usd(task),
+    )
+
+
+def _cost_usd(task: Task) -> float:
+    return sum(attempt.cost_usd for attempt in task.attempts)
+
+
+def _token(task: Task) -> int:
+    return task.attempt.token if task.attempt is not None else 0

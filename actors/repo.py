@@ -1,0 +1,274 @@
+"""The repo actor's process: its store, its git thread, its workers; what is decided is the ledger's part.
+
+The order in which a step does things is what makes it safe: take in all that arrived, write one batch, and only
+then send and act. A write that fails ends the process; nothing that it did not write was ever said.
+"""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from thrum import inputs as i
+from thrum import messages as m
+from thrum.batch import Loaded
+from thrum.checks import definition_digest, gate_checks, gate_config, integration_set, requirement, share
+from thrum.config import IntegrationConfig, Project, RepoConfig
+from thrum.errors import NotFoundError, ThrumError
+from thrum.files import OutputStore, secret
+from thrum.gate import Gate, Verdict
+from thrum.messages import Envelope
+from thrum.pipeline.draft import Rules
+from thrum.records import to_plain
+from thrum.storage import open_store
+from thrum.store import Store
+from thrum.wire import Dealer
+
+from . import base
+from .effects import EffectThread, Outcome, Worldly
+from .gate_runs import GatePlan
+from .ledger import ImportAttempt, Ledger, Send, Setup
+
+log = logging.getLogger(__name__)
+
+GATES = (Gate.QUALITY, Gate.PROOF, Gate.INTEGRATION)
+
+
+def plan_of(project: Project, repo: RepoConfig, gate: Gate) -> GatePlan:
+    """What a gate of the repository consists of."""
+    checks, unconfigured = gate_checks(project, repo, gate)
+    config = gate_config(project, gate)
+    return GatePlan(
+        checks=checks,
+        unconfigured=unconfigured,
+        definition=definition_digest(checks),
+        forbidden="" if checks else requirement(project, repo, gate, Verdict.NOT_CONFIGURED),
+        fixture=config.fixture if isinstance(config, IntegrationConfig) else "",
+        ratio=share(project, gate),
+        strategy=project.pipeline.subsample.seed_strategy,
+    )
+
+
+def setup_of(project: Project, repo: RepoConfig, token: str) -> Setup:
+    """What the configuration says about a repository."""
+    engine = project.pipeline.engine
+    plans = {gate: plan_of(project, repo, gate) for gate in GATES}
+    rules = Rules(
+        max_retries=engine.max_retries,
+        max_interruptions=engine.max_interruptions,
+        max_rebuilds=engine.max_rebuilds,
+        max_wait_s=engine.max_wait_s,
+        approvers=project.safety(repo).approvers,
+        void_on_overlap=engine.reapprove == "overlap",
+        definitions={gate: plan.definition for gate, plan in plans.items()},
+    )
+    return Setup(
+        repo=repo.name,
+        rules=rules,
+        plans=plans,
+        concurrency=project.concurrency(repo),
+        token=token,
+        integration_set=integration_set(project, repo.name),
+    )
+
+
+class RepoActor:
+    """One repository's actor, from its store to its workers."""
+
+    done = False
+
+    def __init__(self, told: base.Situation, dealer: Dealer, repo: RepoConfig, *, serve_only: bool) -> None:
+        """`serve_only`: answer people, but take up no work (the transient actor of a single command)."""
+        self._told = told
+        self._dealer = dealer
+        self._serve_only = serve_only
+        self._store: Store = open_store(told.places.store(repo.name), repo=repo.name, deadline_s=10.0)
+        loaded: Loaded = self._store.load()
+        setup = setup_of(told.project, repo, secret(told.places.token))
+        self._ledger = Ledger(setup, loaded, epoch=told.incarnation)
+        self._world = Worldly(told.project, repo, OutputStore(told.places.outputs), setup.integration_set)
+        self._thread = EffectThread()
+        self._workers: dict[str, subprocess.Popen[bytes]] = {}
+        self._stopping = False
+
+    def start(self, now: float) -> None:
+        if not self._serve_only:
+            self._ledger.start(now)
+        self._commit(now)
+
+    def step(self, envelopes: list[Envelope], now: float) -> None:
+        for outcome in self._thread.outcomes():
+            self._take(outcome, now)
+        for envelope in envelopes:
+            if not self._read(envelope):
+                self._ledger.receive(envelope, now)
+        for worker in [name for name, process in self._workers.items() if process.poll() is not None]:
+            del self._workers[worker]
+            self._ledger.worker_gone(worker, now)
+        if not self._serve_only:
+            self._ledger.tick(now)
+        self._commit(now)
+        if self._stopping and not self._ledger.attempts_under_way():
+            self.done = True
+
+    def next_at(self) -> float:
+        return float("inf") if self._serve_only else self._ledger.next_at()
+
+    def wake_fds(self) -> tuple[int, ...]:
+        return (self._thread.fd,)
+
+    def standing(self) -> tuple[tuple[str, ...], int, tuple[str, ...]]:
+        return (), 0, ()
+
+    def stop(self, now: float) -> None:
+        """Have running attempts ended, harvested and pinned before we go."""
+        self._stopping = True
+        self._ledger.stop_attempts(now)
+
+    def close(self) -> None:
+        self._thread.close()
+        self._store.close()
+
+    # --- Steps --------------------------------------------------------------------------------------------------
+
+    def _commit(self, now: float) -> None:
+        turn = self._ledger.turn(now)
+        if turn.batch is not None:
+            self._store.write(turn.batch)
+        for send in turn.sends:
+            self._send(send)
+        for effect in turn.effects:
+            self._carry_out(effect)
+
+    def _send(self, send: Send) -> None:
+        ttl_s = 10.0 if send.destination.startswith("topic:") else 0.0
+        self._dealer.send(send.destination, send.body, id=send.id or None, correlation=send.correlation, ttl_s=ttl_s)
+
+    def _read(self, envelope: Envelope) -> bool:
+        """Answer what needs the store or git but no decision."""
+        header, body = envelope.header, envelope.body
+        match body:
+            case m.GetHistory():
+                self._dealer.send(header.sender, self._history(body.task), correlation=header.id)
+            case m.GetDiff():
+                self._later(header, lambda: self._world.diff(self._task(body.task), body.token))
+            case m.GetOutput():
+                self._later(header, lambda: self._world.output(body))
+            case _:
+                return False
+        return True
+
+    def _task(self, task_id: str) -> Any:
+        task = self._ledger.tasks.get(task_id)
+        if task is None:
+            raise NotFoundError(f"there is no task {task_id!r}", remedy="`thrum task list` names them all")
+        return task
+
+    def _history(self, task_id: str) -> m.Reply:
+        try:
+            self._task(task_id)
+        except NotFoundError as error:
+            return _refusal(error)
+        return m.Reply(value=[to_plain(event) for event in self._store.events(task_id)])
+
+    def _later(self, header: m.Header, work: Callable[[], m.Reply]) -> None:
+        def answer() -> Outcome:
+            try:
+                reply = work()
+            except ThrumError as error:
+                reply = _refusal(error)
+            return Outcome(effect=None, reply=reply, header=header)
+
+        self._thread.submit(answer)
+
+    # --- Effects ------------------------------------------------------------------------------------------------
+
+    def _carry_out(self, effect: i.Effect | ImportAttempt) -> None:
+        match effect:
+            case i.PrepareAttempt():
+                self._submit(effect, partial(self._world.prepare_attempt, effect, self._ledger.tasks[effect.task]))
+            case ImportAttempt():
+                self._submit(effect, partial(self._world.import_attempt, effect))
+            case i.BuildCandidate():
+                self._submit(effect, partial(self._world.build_candidate, effect))
+            case i.MoveBranch():
+                self._submit(effect, partial(self._world.move_branch, effect))
+            case i.BeginAttempt():
+                self._begin_attempt(effect)
+            case i.EndAttempt():
+                self._see_worker(effect.worker)
+                self._dealer.send(effect.worker, m.StopAttempt(task=effect.task, token=effect.token))
+            case _:
+                raise ThrumError(f"an effect that the repo actor does not carry out: {effect}")
+
+    def _submit(self, effect: Any, work: Callable[[], i.Input]) -> None:
+        self._thread.submit(lambda: Outcome(effect=effect, given=work()))
+
+    def _take(self, outcome: Outcome, now: float) -> None:
+        if outcome.reply is not None and outcome.header is not None:
+            self._dealer.send(outcome.header.sender, outcome.reply, correlation=outcome.header.id)
+        elif isinstance(outcome.effect, ImportAttempt):
+            assert isinstance(outcome.given, i.AttemptEnded)
+            self._ledger.reported(outcome.effect, outcome.given, now)
+        elif outcome.given is not None:
+            self._ledger.complete(outcome.effect.task, outcome.given, now)
+
+    def _begin_attempt(self, effect: i.BeginAttempt) -> None:
+        task = self._ledger.tasks[effect.task]
+        attempt = task.attempt
+        assert attempt is not None
+        self._see_worker(attempt.worker)
+        body = m.RunAttempt(
+            task=task.id,
+            token=attempt.token,
+            base=attempt.base,
+            start=attempt.start,
+            prompt=self._world.prompt(attempt.prompt_digest),
+            backend=attempt.backend,
+            session=next((a.session for a in reversed(task.attempts[:-1]) if a.session), ""),
+        )
+        self._dealer.send(attempt.worker, body, attempt=attempt.token, ttl_s=10.0)
+
+    def _see_worker(self, worker: str) -> None:
+        """Have a process for the worker. One that outlived an earlier life of ours keeps its slot: the new one ends."""
+        if worker in self._workers or self._stopping:
+            return
+        told = self._told
+        log_path = told.places.logs / f"{worker}.log"
+        command = [sys.executable, "-m", "thrum.actors.worker", "--name", worker, "--endpoint", told.endpoint]
+        command += ["--snapshot", str(told.snapshot), "--watch", str(told.supervisor_pid)]
+        with log_path.open("ab") as log_file:
+            # A session of its own: the worker must outlive us, and no terminal's Ctrl-C is for it.
+            self._workers[worker] = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=log_file, stderr=log_file, start_new_session=True
+            )
+
+
+def _refusal(error: ThrumError) -> m.Reply:
+    return m.Reply(ok=False, code=error.code, message=error.message, remedy=error.remedy)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """The process `python -m thrum.actors.repo`."""
+    parser = base.parser("The actor of one of Thrum's repositories")
+    parser.add_argument("--repo", required=True)
+    parser.add_argument("--serve-only", action="store_true", help="answer people, but take up no work")
+    args = parser.parse_args(argv)
+
+    def make(told: base.Situation, dealer: Dealer) -> RepoActor:
+        repo = told.project.repo(args.repo)
+        if repo is None:
+            raise NotFoundError(f"the configuration has no repository {args.repo!r}")
+        Path(told.places.logs).mkdir(parents=True, exist_ok=True)
+        return RepoActor(told, dealer, repo, serve_only=args.serve_only)
+
+    return base.main(args, make)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,381 @@
+"""Work trees for agents and checks, on real repositories in real sandboxes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.repositories import commit, commit_aside, content, git, make_repository, write
+from thrum.config import SandboxConfig
+from thrum.errors import GitError, SandboxError
+from thrum.git import Repository
+from thrum.job import Job
+from thrum.sandbox import BACKENDS, Sandbox, open_sandbox
+from thrum.workspace import Harvest, Workspace
+
+MEGABYTE = 1 << 20
+
+
+@pytest.fixture(params=BACKENDS)
+def sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
+    config = SandboxConfig(backend=request.param, limits="best-effort")
+    try:
+        opened = open_sandbox(config, name=f"workspace-test-{os.getpid()}")
+    except SandboxError as error:
+        pytest.skip(f"no sandbox '{request.param}' here: {error.message}")
+    with opened:
+        yield opened
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    files: dict[str, str | bytes | None] = {f"src/f{i}.txt": f"content {i}\n" for i in range(20)}
+    return make_repository(tmp_path / "a repo", {**files, ".gitignore": "ignored/\n*.log\n", "tracked.log": "kept\n"})
+
+
+@pytest.fixture
+def repository(place: Path) -> Repository:
+    return Repository(place, "main")
+
+
+@pytest.fixture
+def base(repository: Repository) -> str:
+    return repository.tip()
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, place: Path, sandbox: Sandbox) -> Workspace:
+    # bubblewrap runs as another user when we are root; none of it may depend on the way here being open.
+    return Workspace(tmp_path / "slot 0", place, sandbox)
+
+
+@pytest.fixture
+def agent(workspace: Workspace, sandbox: Sandbox):  # type: ignore[no-untyped-def]
+    """Runs a script as an agent would, in the sandbox."""
+
+    def run(script: str) -> None:
+        outcome = sandbox.run(
+            Job(
+                argv=("sh", "-ec", script),
+                cwd=str(workspace.tree),
+                writable=(str(workspace.tree),),
+                readable=workspace.readable,
+                wall_s=60,
+            )
+        )
+        assert outcome.ok, outcome
+
+    return run
+
+
+def files_of(workspace: Workspace) -> dict[str, str]:
+    """All files of the tree, as they lie."""
+    found = {}
+    for parent, directories, names in os.walk(workspace.tree):
+        if ".git" in directories:
+            directories.remove(".git")
+        found.update(
+            {str(Path(parent, name).relative_to(workspace.tree)): Path(parent, name).read_text() for name in names}
+        )
+    return found
+
+
+def as_committed(place: Path, tree: str) -> dict[str, str]:
+    names = git(place, "ls-tree", "-r", "-z", "--name-only", tree).strip("\0").split("\0")
+    return {name: f"{content(place, tree, name)}\n" for name in names}
+
+
+# --- Preparing ------------------------------------------------------------------------------------------------
+
+
+def test_a_new_tree_holds_the_commit(workspace: Workspace, place: Path, base: str) -> None:
+    workspace.prepare(base)
+    assert files_of(workspace) == as_committed(place, base)
+
+
+def test_a_used_tree_holds_the_next_commit_and_nothing_else(
+    workspace: Workspace, place: Path, base: str, agent
+) -> None:  # type: ignore[no-untyped-def]
+    workspace.prepare(base)
+    agent(
+        "git checkout -q -b mine; mkdir ignored nested; echo x >ignored/x; echo y >y; git init -q nested; echo z >nested/z;"
+        "ln -s /etc/passwd link; rm -r src/f1.txt; mv src/f2.txt src/moved; chmod 755 src/f3.txt; ln -sf y src/f4.txt;"
+        "mkdir locked; echo l >locked/l; git add y; git commit -qm 'Mine'"
+    )
+    head = commit_aside(place, base, {"src/f1.txt": "changed\n", "new/file": "new\n", "src/f5.txt": None})
+    workspace.prepare(head)
+    assert files_of(workspace) == as_committed(place, head)
+    assert not (workspace.tree / "src/f3.txt").stat().st_mode & 0o111
+
+
+def test_a_tree_can_differ_from_the_commit_it_stands_on(workspace: Workspace, place: Path, base: str, agent) -> None:  # type: ignore[no-untyped-def]
+    other = commit_aside(place, base, {"src/f1.txt": "<<<<<<< conflict\n", "added": "a\n", "src/f2.txt": None})
+    workspace.prepare(base, tree=other)
+    assert files_of(workspace) == as_committed(place, other)
+    agent(f'[ "$(git rev-parse HEAD)" = {base} ] && [ "$(git status --porcelain | wc -l)" = 3 ]')
+    workspace.prepare(base)
+    assert files_of(workspace) == as_committed(place, base)
+
+
+def test_a_file_tampered_with_under_its_old_size_and_time_is_restored(
+    workspace: Workspace, place: Path, base: str, agent
+) -> None:  # type: ignore[no-untyped-def]
+    workspace.prepare(base)
+    agent("touch -r src/f1.txt ../tree/stamp; printf 'CONTENT 1\\n' >src/f1.txt; touch -r stamp src/f1.txt; rm stamp")
+    # As if the file system had no change times to tell by: the index says whatever the file does.
+    index = workspace.directory / "state/index"
+    subprocess.run(
+        ["git", "-c", "safe.directory=*", "update-index", "--refresh"],
+        cwd=workspace.tree, env={"PATH": os.environ["PATH"], "GIT_INDEX_FILE": str(index)}, capture_output=True, timeout=60,
+    )  # fmt: skip
+    workspace.prepare(base)
+    assert (workspace.tree / "src/f1.txt").read_text() == "content 1\n"
+
+
+@pytest.mark.parametrize(
+    "mess",
+    [
+        "rm -rf .git",
+        "rm -rf .git; echo 'gitdir: /nowhere' >.git",
+        "rm -rf .git; ln -s /etc .git",
+        "echo garbage >.git/index; echo garbage >.git/HEAD; touch .git/index.lock",
+        "rm -rf src; ln -s /etc src",
+        "mkdir -p deep/er; echo x >deep/er/x; chmod 500 deep/er deep; chmod 000 src",
+    ],
+)
+def test_any_mess_is_cleared_away(workspace: Workspace, place: Path, base: str, agent, mess: str) -> None:  # type: ignore[no-untyped-def]
+    workspace.prepare(base)
+    agent(mess)
+    workspace.prepare(base)
+    assert files_of(workspace) == as_committed(place, base)
+    agent('[ -z "$(git status --porcelain)" ]')
+
+
+def test_a_damaged_index_of_ours_costs_only_time(workspace: Workspace, place: Path, base: str) -> None:
+    workspace.prepare(base)
+    (workspace.directory / "state/index").write_bytes(b"garbage")
+    workspace.prepare(base)
+    assert files_of(workspace) == as_committed(place, base)
+
+
+def test_an_unknown_commit_is_an_error(workspace: Workspace, base: str) -> None:
+    workspace.prepare(base)
+    with pytest.raises(GitError, match="could not be set to 1111"):
+        workspace.prepare("1" * 40)
+    workspace.prepare(base)
+
+
+def test_nothing_planted_in_the_tree_runs_outside_or_survives(
+    tmp_path: Path, workspace: Workspace, place: Path, base: str, agent, sandbox: Sandbox
+) -> None:  # type: ignore[no-untyped-def]
+    # With `none` inside is outside; what is left to see there is that none of it survives its harvest.
+    mark = workspace.tree.parent / "mark" if sandbox.name == "os-native" else tmp_path / "mark"
+    plant = f"touch '{mark}'; cat"
+    workspace.prepare(base)
+    agent(
+        f'git config filter.x.clean "{plant}"; git config filter.x.smudge "{plant}"; git config core.fsmonitor "{plant}";'
+        f"git config alias.reset \"!{plant}\"; git config core.hooksPath hooks; mkdir -p hooks .git/info; echo '* filter=x' >.gitattributes;"
+        f"echo '* filter=x' >.git/info/attributes; printf '#!/bin/sh\\n{plant}\\n' >hooks/pre-commit; chmod 755 hooks/pre-commit;"
+        "cp hooks/pre-commit hooks/post-checkout; cp hooks/pre-commit hooks/reference-transaction"
+    )
+    harvest = workspace.harvest(base, tmp_path / "out")
+    assert harvest.bundle
+    workspace.prepare(base)
+    assert not mark.exists()
+    agent("! git config --get-regexp 'filter|fsmonitor|alias|hooks'")
+
+
+def test_objects_are_shared_also_those_that_the_source_borrows(
+    tmp_path: Path, place: Path, base: str, sandbox: Sandbox
+) -> None:
+    git(tmp_path, "clone", "--quiet", "--shared", "--bare", str(place), "borrower.git")
+    workspace = Workspace(tmp_path / "slot", tmp_path / "borrower.git", sandbox)
+    assert workspace.readable == (str(tmp_path / "borrower.git/objects"), str(place / ".git/objects"))
+    workspace.prepare(base)
+    assert files_of(workspace) == as_committed(place, base)
+    assert not list((workspace.tree / ".git/objects").rglob("*.pack"))
+
+
+# --- Harvesting -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def harvest(workspace: Workspace, base: str, tmp_path: Path):  # type: ignore[no-untyped-def]
+    def run(start: str = "") -> Harvest:
+        return workspace.harvest(base, tmp_path / "out", start=start)
+
+    return run
+
+
+def imported(repository: Repository, harvest: Harvest) -> str:
+    return repository.import_bundle(harvest.bundle, ref="refs/thrum/attempts/t/1", limit_bytes=MEGABYTE)
+
+
+def test_uncommitted_work_is_committed_and_bundled(
+    workspace: Workspace, repository: Repository, place: Path, base: str, agent, harvest
+) -> None:  # type: ignore[no-untyped-def]
+    workspace.prepare(base)
+    agent(
+        "echo new >new; rm src/f1.txt; echo more >>tracked.log; echo no >untracked.log; echo staged >s; git add s; rm s"
+    )
+    found = harvest()
+    assert found.reason == ""
+    assert imported(repository, found) == found.head
+    assert repository.changed_files(base, found.head) == ("new", "src/f1.txt", "tracked.log")
+    assert git(place, "show", "--no-patch", "--format=%an <%ae>", found.head) == "Thrum agent <agent@thrum.invalid>"
+    assert git(place, "rev-parse", f"{found.head}^") == base
+
+
+@pytest.mark.parametrize(
+    ("work", "changed", "commits"),
+    [
+        ("echo 1 >one; git add .; git commit -qm One; echo 2 >two", ("one", "two"), 2),
+        ("echo 1 >one; git add .; git commit -qm One; echo 2 >two; git add .; git commit -q --amend -m Both", ("one", "two"), 1),
+        ("git checkout -q --detach; echo 1 >one; git add .; git commit -qm One", ("one",), 1),
+        ("git checkout -q -b other; echo 1 >one; git add .; git commit -qm One; git branch -D work", ("one",), 1),
+        ("git checkout -q --orphan lone; git commit -qm Alone; echo 1 >one", ("one",), 1),
+        ("git checkout -q --orphan lone; echo 1 >one", ("one",), 1),
+        ("echo 1 >one; git add .; git commit -q --amend -m 'Amended what was there'", ("one",), 1),
+        ("echo 1 >one; touch .git/index.lock .git/HEAD.lock .git/refs/heads/work.lock", ("one",), 1),
+        ("echo 1 >one; rm .git/index", ("one",), 1),
+        ("rm -rf .git; git init -q; git config user.name A; git config user.email a@b; echo 1 >one; git add -f .; git commit -qm Anew", ("one",), 1),
+        ("echo 1 >one; rm -rf .git/objects/info", ("one",), 1),
+        ("git config user.name ''; git config commit.gpgSign true; git config gpg.program false; echo 1 >one", ("one",), 1),
+        ("git gc -q; git repack -adq; echo 1 >one; git add .; git stash -q; git stash pop -q", ("one",), 1),
+    ],
+)  # fmt: skip
+def test_work_is_found_however_it_was_committed(
+    workspace: Workspace, repository: Repository, place: Path, base: str, agent, harvest, work: str,
+    changed: tuple[str, ...], commits: int,
+) -> None:  # type: ignore[no-untyped-def]  # fmt: skip
+    workspace.prepare(base)
+    agent(work)
+    found = harvest()
+    assert imported(repository, found) == found.head
+    assert repository.changed_files(base, found.head) == changed
+    assert git(place, "rev-list", "--count", f"{base}..{found.head}") == str(commits)
+    assert repository.is_ancestor(base, found.head)
+    assert found.reason == ""
+
+
+@pytest.mark.parametrize(
+    "mess",
+    [
+        "rm -rf .git",
+        "rm -rf .git; ln -s /etc .git",
+        "echo 1 >two; git add .; git commit -qm Two; rm -rf .git/objects",
+        "echo garbage >.git/index",
+        "echo garbage >.git/HEAD",
+    ],
+)
+def test_work_in_a_ruined_clone_is_committed_as_it_lies(
+    workspace: Workspace, repository: Repository, base: str, agent, harvest, mess: str
+) -> None:  # type: ignore[no-untyped-def]
+    workspace.prepare(base)
+    agent(f"echo 1 >one; rm src/f1.txt; {mess}; rm -f two")
+    found = harvest()
+    assert imported(repository, found) == found.head
+    assert repository.changed_files(base, found.head) == ("one", "src/f1.txt")
+    assert "beyond use" in found.reason or "objects" in mess
+
+
+def test_no_change_is_no_bundle(workspace: Workspace, base: str, agent, harvest) -> None:  # type: ignore[no-untyped-def]
+    workspace.prepare(base)
+    agent("touch src/f1.txt; git commit -q --allow-empty -m 'Done!'; echo x >x.log")
+    assert harvest() == Harvest(head=base)
+
+
+def test_what_the_tree_started_from_is_no_change(
+    workspace: Workspace, repository: Repository, place: Path, base: str, agent, harvest
+) -> None:  # type: ignore[no-untyped-def]
+    start = commit_aside(place, base, {"src/f1.txt": "earlier\n"})
+    workspace.prepare(base, tree=start)
+    assert harvest(start) == Harvest(head=base)
+    agent("echo 1 >one")
+    found = harvest(start)
+    assert imported(repository, found) == found.head
+    assert repository.changed_files(base, found.head) == ("one", "src/f1.txt")
+
+
+def test_commits_that_were_left_on_another_branch_are_told(workspace: Workspace, base: str, agent, harvest) -> None:  # type: ignore[no-untyped-def]
+    workspace.prepare(base)
+    agent("git checkout -q -b feature; echo 1 >one; git add .; git commit -qm One; git checkout -q work")
+    found = harvest()
+    assert not found.bundle
+    assert "feature" in found.reason
+
+
+def test_a_file_that_git_cannot_add_is_told(
+    workspace: Workspace, repository: Repository, base: str, agent, harvest
+) -> None:  # type: ignore[no-untyped-def]
+    workspace.prepare(base)
+    agent("git init -q nested; echo 1 >one")
+    found = harvest()
+    assert imported(repository, found) == found.head
+    assert "nested" in found.reason
+    assert repository.changed_files(base, found.head) == ("one",)
+
+
+def test_an_old_bundle_is_not_taken_for_a_new_one(workspace: Workspace, base: str, agent, harvest) -> None:  # type: ignore[no-untyped-def]
+    workspace.prepare(base)
+    agent("echo 1 >one")
+    first = harvest()
+    workspace.prepare(base)
+    assert not harvest().bundle
+    assert not Path(first.bundle).exists()
+
+
+def test_the_users_repository_is_never_written(workspace: Workspace, place: Path, base: str, agent, harvest) -> None:  # type: ignore[no-untyped-def]
+    before = {file: file.read_bytes() for file in sorted((place / ".git").rglob("*")) if file.is_file()}
+    workspace.prepare(base)
+    agent("echo 1 >one; git add .; git commit -qm One; git branch main; git update-ref refs/heads/main HEAD")
+    harvest()
+    assert {file: file.read_bytes() for file in sorted((place / ".git").rglob("*")) if file.is_file()} == before
+
+
+def test_a_submodule_and_an_lfs_pointer_are_carried(
+    tmp_path: Path, workspace: Workspace, place: Path, repository: Repository, agent
+) -> None:  # type: ignore[no-untyped-def]
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n"
+    make_repository(tmp_path / "inner")
+    git(place, "submodule", "--quiet", "add", str(tmp_path / "inner"), "sub")
+    base = commit(place, {".gitattributes": "*.bin filter=lfs\n", "x.bin": pointer})
+    workspace.prepare(base)
+    assert (workspace.tree / "x.bin").read_text() == pointer
+    assert list((workspace.tree / "sub").iterdir()) == []
+    agent("echo 1 >one")
+    found = workspace.harvest(base, tmp_path / "out")
+    assert repository.import_bundle(found.bundle, ref="refs/thrum/x", limit_bytes=MEGABYTE) == found.head
+    assert repository.changed_files(base, found.head) == ("one",)
+
+
+def test_a_sandbox_without_git_is_the_sandboxs_fault(
+    tmp_path: Path, place: Path, base: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    (programs / "sh").symlink_to(shutil.which("sh") or "/bin/sh")
+    with open_sandbox(SandboxConfig(backend="none"), name=f"workspace-bare-{os.getpid()}") as sandbox:
+        workspace = Workspace(tmp_path / "slot", place, sandbox)
+        assert workspace.readable
+        workspace.prepare(base)
+        monkeypatch.setenv("PATH", str(programs))
+        with pytest.raises(SandboxError):
+            workspace.prepare(base)
+
+
+def test_a_tree_is_left_alone_from_outside(tmp_path: Path, workspace: Workspace, base: str, agent) -> None:  # type: ignore[no-untyped-def]
+    victim = tmp_path / "victim"
+    write(victim, {"config": "precious\n", "sub/file": "precious\n"})
+    workspace.prepare(base)
+    agent(f"rm -rf .git; ln -s '{victim}' .git; ln -s '{victim}' link; rm -rf src; ln -s '{victim}/sub' src")
+    workspace.harvest(base, tmp_path / "out")
+    agent(f"rm -rf .git; ln -s '{victim}' .git")
+    workspace.prepare(base)
+    assert sorted(file.name for file in victim.rglob("*")) == ["config", "file", "sub"]
+    assert (victim / "config").read_text() == "precious\n"

@@ -1,0 +1,415 @@
+"""`os-native`: programs in namespaces of their own, by bubblewrap, with control groups and a seccomp filter.
+
+How privileges end. As an ordinary user, bubblewrap makes a user namespace in which the program has no capability
+and can make no other. As root there is no user namespace: bubblewrap makes the mounts as root (a project below
+/root stays reachable), keeps three capabilities, and `setpriv` in the sandbox spends them on becoming UID and
+dropping all, the bounding set included, before the program starts. Files that a job may write belong to UID.
+Linux only. Which paths appear is decided in `thrum.mounts`, which limits bind in `thrum.cgroup`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import json
+import logging
+import os
+import re
+import select
+import shutil
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from types import TracebackType
+from typing import Any, Self
+
+from thrum import marks, process, seccomp
+from thrum.cgroup import Group, Hits, Limits
+from thrum.config import SandboxConfig
+from thrum.errors import SandboxError
+from thrum.job import Ending, Job, Outcome
+from thrum.mounts import ETC_DIRECTORIES, ETC_FILES, SYSTEM, Access, Mount, parents, plan, visible
+
+log = logging.getLogger(__name__)
+
+UID = 64123
+"""User and group id of programs when Thrum runs as root; from a range that distributions keep for such uses."""
+HOME = "/home/thrum"
+USER = "thrum"
+
+_DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
+_BUBBLEWRAPS_OWN = 2
+"""Processes of bubblewrap in the group, which the limit on processes does not count."""
+_OLDEST = (0, 5)
+_NESTING_SINCE = (0, 8)
+"""The version that knows --disable-userns; before it, the seccomp filter alone refuses nested user namespaces."""
+_LOADER_VARIABLES = re.compile(r"LD_|GLIBC_|MALLOC_|GCONV_PATH$|LOCPATH$|NLSPATH$")
+_ENDS_A_PROGRAM = frozenset(
+    number
+    for number in signal.valid_signals()
+    if number not in {signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH}
+    and number not in {signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
+)
+
+
+class Bubblewrap:
+    """The `os-native` sandbox; see `thrum.sandbox.Sandbox` for what each method promises."""
+
+    name = "os-native"
+
+    def __init__(self, config: SandboxConfig, *, name: str, private: tuple[str, ...] = ()) -> None:
+        self.uid: int | None = UID if os.geteuid() == 0 else None
+        self._config = config
+        self._mark = name
+        self._private = private
+        self._busy = threading.Lock()
+        self._bwrap, self._version = _bubblewrap()
+        self._setpriv = _setpriv() if self.uid is not None else ""
+        self._system = _system()
+        self._filter = seccomp.program(os.uname().machine)
+        plan(readable=config.mount_paths, writable=(), private=private)
+        marks.sweep_exactly(name)
+        self._group = Group(
+            Limits(
+                memory_mb=config.memory_limit_mb,
+                cpus=config.cpu_limit,
+                pids=config.pids_limit and config.pids_limit + _BUBBLEWRAPS_OWN,
+            ),
+            name=name,
+        )
+        try:
+            if config.limits == "enforced":
+                self._group.demand()
+            self._try_out()
+        except BaseException:
+            self.close()
+            raise
+        if gaps := self.describe()["gaps"]:
+            log.warning("sandbox 'os-native' has gaps", extra={"sandbox": name, "gaps": gaps})
+
+    def run(
+        self,
+        job: Job,
+        *,
+        on_output: Callable[[bytes], None] | None = None,
+        stop: threading.Event | None = None,
+    ) -> Outcome:
+        with self._busy, ExitStack() as stack:
+            roots = self._roots(*job.readable, *job.writable)
+            path = job.env.get("PATH") or self._path(roots)
+            program = _which(job.argv[0], path, job.cwd, roots)
+            if program is None:
+                return Outcome(ending=Ending.NOT_FOUND, reason=f"there is no program {job.argv[0]!r} in the sandbox")
+            try:
+                mounts = plan(
+                    readable=(*self._config.mount_paths, *job.readable), writable=job.writable, private=self._private
+                )
+                launch = self._launch(job, program, path, mounts, stack)
+            except (SandboxError, OSError) as error:
+                return Outcome(ending=Ending.NOT_STARTED, reason=str(error))
+            before = self._group.hits()
+            outcome = process.run(launch, job, on_output=on_output, stop=stop)
+            return self._judge(outcome, launch, before, self._group.hits())
+
+    def which(self, program: str) -> str | None:
+        roots = self._roots()
+        return _which(program, self._path(roots), "/", roots)
+
+    def describe(self) -> dict[str, Any]:
+        config = self._config
+        amounts = {
+            "memory": f"{config.memory_limit_mb} MiB",
+            "cpu": f"{config.cpu_limit:g} processors",
+            "pids": f"{config.pids_limit} processes",
+        }
+        limits = {name: f"{means}: {amounts[name]}" for name, means in self._group.means.items()}
+        if config.file_size_limit_mb:
+            limits["file_size"] = f"RLIMIT_FSIZE: {config.file_size_limit_mb} MiB"
+        gaps = [f"the limit on {name} does not bind" for name in self._group.missing]
+        if self._filter is None:
+            gaps.append(f"no system call filter for {os.uname().machine}: keyrings are shared with the host")
+            if self.uid is not None or self._version < _NESTING_SINCE:
+                gaps.append("nested user namespaces are possible")
+        return {"backend": self.name, "uid": self.uid, "limits": limits, "gaps": gaps}
+
+    def close(self) -> None:
+        self._group.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _try_out(self) -> None:
+        outcome = self.run(Job(argv=("true",), cwd="/", wall_s=60.0))
+        if not outcome.ok:
+            told = (outcome.tail.strip() or outcome.reason).splitlines()[-1]
+            raise SandboxError(
+                f"bubblewrap does not work here: {told}",
+                command=(self._bwrap,),
+                exit_code_seen=outcome.exit_code,
+                output=outcome.tail,
+                remedy="allow user namespaces (sysctl kernel.apparmor_restrict_unprivileged_userns=0, or "
+                "user.max_user_namespaces above 0), or set another [sandbox] backend",
+            )
+
+    def _roots(self, *more: str) -> tuple[str, ...]:
+        return tuple(os.path.realpath(path) for path in (*SYSTEM, *self._config.mount_paths, *more))
+
+    def _path(self, roots: tuple[str, ...]) -> str:
+        entries = [entry for entry in os.environ.get("PATH", "").split(":") if os.path.isabs(entry)]
+        return ":".join(dict.fromkeys(entry for entry in entries if visible(entry, roots))) or _DEFAULT_PATH
+
+    def _launch(
+        self, job: Job, program: str, path: str, mounts: tuple[Mount, ...], stack: ExitStack
+    ) -> _Bubble:
+        files = {name: _memory_file(name, text, stack) for name, text in self._etc_files(job).items()}
+        options = [
+            *self._isolation(job),
+            *self._system,
+            *("--dir", "/etc/ssl"),
+            *(part for name, fd in files.items() for part in ("--perms", "0444", "--file", str(fd), f"/etc/{name}")),
+            *_shown(mounts),
+            *("--remount-ro", "/", "--chdir", job.cwd, "--clearenv"),
+        ]
+        environment = {"PATH": path, "HOME": HOME, "TMPDIR": "/tmp", "LANG": "C.UTF-8", "USER": USER, **job.env}
+        loader = {name: value for name, value in environment.items() if _LOADER_VARIABLES.match(name)}
+        early = environment if self.uid is None else environment.items() - loader.items()
+        options += [part for name, value in dict(early).items() for part in ("--setenv", name, value)]
+        if self._filter is not None:
+            files["filter"] = _memory_file("filter", self._filter, stack)
+            options += ["--seccomp", str(files["filter"])]
+        reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        stack.callback(os.close, reader)
+        stack.callback(os.close, writer)
+        options += ["--json-status-fd", str(writer)]
+        # By descriptor: the environment may hold keys, and /proc/PID/cmdline is everybody's to read.
+        files["options"] = _memory_file("options", "\0".join([*options, ""]).encode(), stack)
+        return _Bubble(
+            argv=(self._bwrap, "--args", str(files["options"]), "--", *self._drop(loader), program, *job.argv[1:]),
+            env={"PATH": _DEFAULT_PATH, marks.MARK: self._mark},
+            cwd="/",
+            pass_fds=(*files.values(), writer),
+            rlimits=process.file_size_limit(self._config.file_size_limit_mb),
+            output_owner=self.uid,
+            groups=self._group.doors,
+            group=self._group,
+            status=_Status(reader),
+        )
+
+    def _etc_files(self, job: Job) -> dict[str, bytes]:
+        """Files of /etc as copies: a mount of each would take longer than all the rest of a start."""
+        files = self._accounts()
+        for name in (*ETC_FILES, "resolv.conf") if job.network else ETC_FILES:
+            with contextlib.suppress(OSError), open(f"/etc/{name}", "rb") as file:
+                files[name] = file.read()
+        return files
+
+    def _accounts(self) -> dict[str, bytes]:
+        uid, gid = (UID, UID) if self.uid is not None else (os.getuid(), os.getgid())
+        nobody = "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
+        passwd = f"root:x:0:0:root:/root:/bin/sh\n{USER}:x:{uid}:{gid}:Thrum:{HOME}:/bin/sh\n{nobody}"
+        return {"passwd": passwd.encode(), "group": f"root:x:0:\n{USER}:x:{gid}:\nnogroup:x:65534:\n".encode()}
+
+    def _isolation(self, job: Job) -> list[str]:
+        options = ["--die-with-parent", "--new-session", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
+        options += ["--hostname", "sandbox", "--unshare-cgroup-try"]
+        if not job.network:
+            options.append("--unshare-net")
+        if self.uid is not None:
+            options += ["--cap-drop", "ALL"]
+            options += [part for name in ("SETUID", "SETGID", "SETPCAP") for part in ("--cap-add", f"CAP_{name}")]
+        else:
+            options += ["--unshare-user", *(["--disable-userns"] if self._version >= _NESTING_SINCE else [])]
+        return options
+
+    def _drop(self, loader: dict[str, str]) -> list[str]:
+        """What stands before the program as root: still privileged, hence away from variables that load code."""
+        if self.uid is None:
+            return []
+        drop = [self._setpriv, f"--reuid={UID}", f"--regid={UID}", "--clear-groups", "--no-new-privs"]
+        drop += ["--inh-caps=-all", "--ambient-caps=-all", "--bounding-set=-all", "--"]
+        if loader:
+            drop += ["/usr/bin/env", *(f"{name}={value}" for name, value in loader.items())]
+        return drop
+
+    def _judge(self, outcome: Outcome, launch: _Bubble, before: Hits, after: Hits) -> Outcome:
+        """The outcome of the program, from that of bubblewrap."""
+        if outcome.ending is not Ending.EXITED:
+            return outcome
+        out_of_memory = after.memory > before.memory
+        if not launch.status.ran and not out_of_memory and outcome.signal is None:
+            said = outcome.tail.strip() or f"bubblewrap: {outcome.reason}"
+            return replace(outcome, ending=Ending.NOT_STARTED, exit_code=None, reason=said.splitlines()[-1])
+        number = outcome.signal or ((outcome.exit_code or 0) - 128)
+        if number in _ENDS_A_PROGRAM:
+            outcome = replace(outcome, exit_code=None, signal=number)
+            outcome = replace(outcome, reason=process.ended_by_itself(launch, None, number))
+        if outcome.ok:
+            return outcome
+        if out_of_memory:
+            return replace(outcome, reason=f"memory limit of {self._config.memory_limit_mb} MiB reached")
+        if after.pids > before.pids:
+            return replace(outcome, reason=f"limit of {self._config.pids_limit} processes reached; {outcome.reason}")
+        return outcome
+
+
+class _Status:
+    """What bubblewrap says on its status pipe: its first process, and the program's exit code once it ran."""
+
+    def __init__(self, reader: int) -> None:
+        self._reader = reader
+        self._text = b""
+
+    @property
+    def init(self) -> int | None:
+        """The id of process 1 of the sandbox, as we see it; None before it exists and when it is gone."""
+        pid = self._field("child-pid")
+        if pid is None:
+            return None
+        try:
+            with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
+                inside = re.search(r"^NSpid:.*\t(\d+)$", file.read(), re.MULTILINE)
+        except OSError:
+            return None
+        return pid if inside and inside[1] == "1" else None
+
+    @property
+    def ran(self) -> bool:
+        """Whether the program was started and ended by itself."""
+        return self._field("exit-code") is not None
+
+    def _field(self, name: str) -> int | None:
+        try:
+            while more := os.read(self._reader, 4096):
+                self._text += more
+        except BlockingIOError:
+            pass
+        for line in self._text.splitlines():
+            value = json.loads(line).get(name)
+            if value is not None:
+                return int(value)
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Bubble(process.Launch):
+    group: Group
+    status: _Status
+
+    def terminate(self, pid: int) -> bool:
+        # Process 1 leads the program's group, and takes no signal but SIGKILL itself. Bubblewrap outside, which
+        # is `pid`, would fall at once and take all with it.
+        init = self.status.init
+        return init is not None and process.signal_group(init, signal.SIGTERM)
+
+    def kill(self, pid: int) -> None:
+        # The end of process 1 is the end of its namespace.
+        init = self.status.init
+        if init is not None:
+            process.signal_group(init, signal.SIGKILL)
+        process.signal_group(pid, signal.SIGKILL)
+
+    def clear(self, pid: int) -> None:
+        process.signal_group(pid, signal.SIGKILL)
+        init = self.status.init
+        if init is not None:
+            _await_end(init)
+        self.group.clear()
+
+
+def _await_end(pid: int) -> None:
+    """Wait until process 1 of a sandbox is gone; it dies with bubblewrap, and its namespace before it."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError:
+        return
+    try:
+        poll = select.poll()
+        poll.register(pidfd, select.POLLIN)
+        if not poll.poll(process.KILL_WAIT_S * 1000):
+            raise SandboxError(f"the sandbox of process {pid} does not end", remedy="look at its state in ps")
+    finally:
+        os.close(pidfd)
+
+
+def _bubblewrap() -> tuple[str, tuple[int, ...]]:
+    found = shutil.which("bwrap")
+    if found is None:
+        raise SandboxError(
+            "the sandbox 'os-native' needs bubblewrap, and there is no `bwrap` on PATH",
+            remedy="install it (apt install bubblewrap), or set another [sandbox] backend",
+        )
+    said = subprocess.run((found, "--version"), capture_output=True, text=True, timeout=60, check=False).stdout
+    version = tuple(int(part) for part in re.findall(r"\d+", said)[:3])
+    if version < _OLDEST:
+        raise SandboxError(f"{found} is too old: {said.strip()!r}", remedy="install bubblewrap 0.5 or later")
+    return os.path.realpath(found), version
+
+
+def _setpriv() -> str:
+    found = shutil.which("setpriv", path="/usr/bin:/bin:/usr/sbin:/sbin")
+    if found is None:
+        raise SandboxError(
+            "started as root, the sandbox 'os-native' needs `setpriv` to drop privileges",
+            remedy="install util-linux, or start Thrum as an ordinary user",
+        )
+    return found
+
+
+def _which(program: str, path: str, cwd: str, roots: tuple[str, ...]) -> str | None:
+    """The program's absolute path if it is executable and it, with what it links to, is seen inside."""
+    directories = [""] if "/" in program else path.split(":")
+    for directory in directories:
+        candidate = os.path.normpath(os.path.join(cwd, directory, program))
+        if os.path.isfile(candidate) and os.access(candidate, os.X_OK) and visible(candidate, roots):
+            return candidate
+    return None
+
+
+def _system() -> list[str]:
+    """Options for what every sandbox has: the system's programs, read-only, and scratch space of its own."""
+    options = ["--perms", "0755", "--tmpfs", "/", "--dir", "/etc", "--dir", "/var", "--symlink", "/tmp", "/var/tmp"]
+    for path in SYSTEM:
+        if os.path.islink(path):
+            options += ["--symlink", os.readlink(path), path]
+        elif os.path.isdir(path):
+            options += ["--ro-bind", path, path]
+    etc = (path for pattern in ETC_DIRECTORIES for path in sorted(glob.glob(f"/etc/{pattern}")))
+    options += _shown(Mount(path=path, access=Access.READ) for path in etc)
+    options += ["--proc", "/proc", "--dev", "/dev"]
+    for scratch in ("/tmp", "/dev/shm", HOME):
+        options += ["--perms", "1777", "--tmpfs", scratch]
+    return options
+
+
+def _shown(mounts: Iterable[Mount]) -> list[str]:
+    options: list[str] = []
+    for mount in mounts:
+        # Bubblewrap makes the parents of a mounted file unreadable to others; made before, they are not.
+        options += [part for parent in parents(mount.path) for part in ("--dir", parent)]
+        match mount.access:
+            case Access.READ:
+                options += ["--ro-bind", mount.path, mount.path]
+            case Access.WRITE:
+                options += ["--bind", mount.path, mount.path]
+            case Access.MASKED if os.path.isdir(mount.path):
+                options += ["--perms", "0755", "--tmpfs", mount.path]
+            case Access.MASKED:
+                options += ["--ro-bind", os.devnull, mount.path]
+    return options
+
+
+def _memory_file(name: str, content: bytes, stack: ExitStack) -> int:
+    """A descriptor from which the content can be read; it ends with the stack."""
+    fd = os.memfd_create(name, os.MFD_CLOEXEC)
+    stack.callback(os.close, fd)
+    os.write(fd, content)
+    os.lseek(fd, 0, os.SEEK_SET)
+    return fd

@@ -1,0 +1,176 @@
+"""Which checks a gate of a repository consists of, and what follows from that. Pure: nothing here runs one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import random
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+
+from thrum.config import GateConfig, IntegrationConfig, Project, RepoConfig, StepConfig
+from thrum.gate import Check, Command, Gate, Verdict
+from thrum.records import to_plain
+
+BUILT_IN: dict[str, str] = {
+    "fmt": "fmt_cmd",
+    "lint": "lint_cmd",
+    "test": "test_cmd",
+    "build": "build_cmd",
+    "verify": "verify_cmd",
+    "proofs": "proofs_cmd",
+    "cargo_fmt": "fmt_cmd",
+    "cargo_clippy": "lint_cmd",
+    "cargo_test": "test_cmd",
+    "cargo_build": "build_cmd",
+    "z3_verify": "verify_cmd",
+    "rocq_proofs": "proofs_cmd",
+}
+"""The checks that every repository has by name, with the key of `[[repo]]` that holds their command."""
+
+PLACEHOLDERS = ("fixture", "output_dir")
+"""What the runner of Gate 3 fills in: the fixture's path, and that of a folder which all steps of a run share."""
+
+_PLACEHOLDER = re.compile("({(?:" + "|".join(PLACEHOLDERS) + ")})")
+
+
+def gate_config(project: Project, gate: Gate) -> GateConfig | None:
+    """The gate's table in the configuration; None for the review, which has no checks."""
+    gates = project.pipeline.gates
+    tables = {Gate.QUALITY: gates.quality, Gate.PROOF: gates.proof, Gate.INTEGRATION: gates.integration}
+    return tables.get(gate)
+
+
+def gate_checks(project: Project, repo: RepoConfig, gate: Gate) -> tuple[tuple[Check, ...], tuple[str, ...]]:
+    """The checks of the gate for a task of the repository, and the names of those that it leaves empty.
+
+    A check is left empty by a repository that has no command for it: it is `not-configured`. Gate 3's steps
+    belong to every repository of their set, each step to run in the checkout of its own repository.
+    """
+    config = gate_config(project, gate)
+    if config is None:
+        return (), ()
+    checks: list[Check] = []
+    empty: list[str] = []
+    for name in config.checks:
+        check = _named_check(project, repo, name, config.timeout_s)
+        if check.command:
+            checks.append(check)
+        else:
+            empty.append(name)
+    if isinstance(config, IntegrationConfig) and repo.name in _step_repos(project):
+        checks += [_step_check(project, step, config.timeout_s) for step in config.steps]
+    return tuple(checks), tuple(empty)
+
+
+def integration_set(project: Project, repo_name: str) -> tuple[str, ...]:
+    """The repositories that must land one at a time with this one, itself among them, in configured order.
+
+    They are those that the steps of Gate 3 name; a repository that no step names is alone.
+    """
+    tied = _step_repos(project)
+    return tied if repo_name in tied else (repo_name,)
+
+
+def requirement(project: Project, repo: RepoConfig, gate: Gate, verdict: Verdict) -> str:
+    """Why the gate may not stay `not-configured` for this repository; empty where it may, or is configured."""
+    if verdict is not Verdict.NOT_CONFIGURED:
+        return ""
+    config = gate_config(project, gate)
+    if config is not None and config.required:
+        return f"gate {gate} has nothing to run for {repo.name}, and [gates.{gate}] says required = true"
+    if str(gate) in project.safety(repo).required_gates:
+        return f"gate {gate} has nothing to run for {repo.name}, and safety_target {repo.safety_target} demands it"
+    return ""
+
+
+def definition_digest(checks: Sequence[Check]) -> str:
+    """A digest of the definitions; checks that differ in anything, their order included, differ in it."""
+    text = json.dumps(to_plain(checks), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def share(project: Project, gate: Gate) -> float:
+    """The share of the gate's checks that runs before approval; 1.0 where nothing is sampled.
+
+    Always 1.0 for Gate 3: it runs on candidates alone, and each of its steps needs the one before.
+    """
+    subsample = project.pipeline.subsample
+    ratios = {Gate.QUALITY: subsample.gate1_ratio, Gate.PROOF: subsample.gate2_ratio}
+    return ratios.get(gate, 1.0) if subsample.enabled else 1.0
+
+
+def sample(
+    checks: Sequence[Check], ratio: float, strategy: str, task_id: str, attempt: int = 0
+) -> tuple[Check, ...]:
+    """A share of the checks in their order, rounded up, so that a ratio above 0 always leaves one.
+
+    `task-id` chooses the same ones in each attempt of a task, `random` others in each; either choice is the same
+    whenever it is made again.
+    """
+    count = math.ceil(ratio * len(checks) - 1e-9)
+    if count >= len(checks):
+        return tuple(checks)
+    seed = task_id if strategy == "task-id" else f"{task_id}/{attempt}"
+    chosen = set(random.Random(seed).sample(range(len(checks)), max(count, 0)))
+    return tuple(check for i, check in enumerate(checks) if i in chosen)
+
+
+def fill(command: Command, values: Mapping[str, str]) -> Command:
+    """The command with `{fixture}` and `{output_dir}` replaced, quoted for the shell where it is a string.
+
+    Other braces, and placeholders that `values` lacks, stay as they are.
+    """
+    if isinstance(command, str):
+        return _replace(command, {name: shlex.quote(value) for name, value in values.items()})
+    return tuple(_replace(word, values) for word in command)
+
+
+def _replace(text: str, values: Mapping[str, str]) -> str:
+    return _PLACEHOLDER.sub(lambda found: values.get(found[0][1:-1], found[0]), text)
+
+
+def _named_check(project: Project, repo: RepoConfig, name: str, timeout_s: float) -> Check:
+    key = BUILT_IN.get(name)
+    if key is not None:
+        command: Command = getattr(repo, key)
+        expect_tests = key == "test_cmd"
+        return Check(name=name, command=command, repo=repo.name, timeout_s=timeout_s, expect_tests=expect_tests)
+    own = project.pipeline.checks[name]
+    return Check(
+        name=name,
+        command=own.command,
+        repo=repo.name,
+        timeout_s=own.timeout_s or timeout_s,
+        env=own.env,
+        network=own.network,
+        expect_tests=own.expect_tests,
+    )
+
+
+def _step_repos(project: Project) -> tuple[str, ...]:
+    """The repositories that Gate 3's steps name, in configured order."""
+    named = {step.repo.casefold() for step in project.pipeline.gates.integration.steps}
+    return tuple(repo.name for repo in project.repos if repo.name.casefold() in named)
+
+
+def _step_check(project: Project, step: StepConfig, timeout_s: float) -> Check:
+    repo = project.repo(step.repo)
+    if repo is None:
+        raise LookupError(f"step {step.label!r} names no known repository: {step.repo!r}")
+    command = step.command or _appended(repo.run_cmd, step.args)
+    return Check(name=step.label, command=command, repo=repo.name, timeout_s=step.timeout_s or timeout_s)
+
+
+def _appended(run_cmd: Command, args: tuple[str, ...]) -> Command:
+    if isinstance(run_cmd, str):
+        return " ".join([run_cmd, *map(_quoted, args)])
+    return run_cmd + args
+
+
+def _quoted(arg: str) -> str:
+    # Placeholders stay outside the quotes: `fill` puts in a value that has its own.
+    pieces = [piece for piece in _PLACEHOLDER.split(arg) if piece]
+    return "".join(piece if _PLACEHOLDER.fullmatch(piece) else shlex.quote(piece) for piece in pieces) or "''"

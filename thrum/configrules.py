@@ -1,0 +1,209 @@
+"""What the keys of a configuration must agree on, beyond the type and range of each (those stand in
+`thrum.config`). Pure: whether a path or a program exists is not asked here, but in `thrum.findings`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+
+from thrum.checks import BUILT_IN
+from thrum.config import (
+    BackendConfig,
+    GateConfig,
+    IntegrationConfig,
+    PipelineConfig,
+    RepoConfig,
+    ReposConfig,
+    RoleConfig,
+    find_backend,
+)
+from thrum.gate import Command
+from thrum.records import Path, RecordError
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+_BRANCH = re.compile(r"(?![-/.])(?!.*(?:\.\.|@\{|//|/\.|\.lock(?:/|$)))[^\s\x00-\x1f\x7f~^:?*\[\\]+(?<![/.])")
+"""Near enough to git-check-ref-format(1)."""
+_NAME_LIMIT = 64
+"""A name is a part of file names, git refs and addresses, all of which have limits."""
+
+
+def repo_faults(config: ReposConfig) -> Iterator[RecordError]:
+    """Everything wrong with `configs/repos.toml`, whose paths are absolute already; paths begin at its root."""
+    if not config.repo:
+        yield RecordError("no repository is configured", path=("repo",))
+    names: dict[str, int] = {}
+    places: dict[str, int] = {}
+    for i, repo in enumerate(config.repo):
+        at: Path = ("repo", i)
+        yield from _name_faults(repo.name, (*at, "name"))
+        if repo.name.endswith("-"):
+            yield RecordError("may not end in `-`, which parts it from a task's number", path=(*at, "name"))
+        if (first := names.setdefault(repo.name.casefold(), i)) != i:
+            other = config.repo[first].name
+            yield RecordError(f"is taken: there is a repository {other!r} already", path=(*at, "name"))
+        if not repo.path:
+            yield RecordError("is empty", path=(*at, "path"))
+        elif (first := places.setdefault(repo.path, i)) != i:
+            yield RecordError(f"is the path of {config.repo[first].name!r} too", path=(*at, "path"))
+        if not _BRANCH.fullmatch(repo.branch) or repo.branch.startswith("refs/heads/"):
+            problem = f"{repo.branch!r} is no name of a branch (which goes without refs/heads/)"
+            yield RecordError(problem, path=(*at, "branch"))
+        if repo.host:
+            yield from _name_faults(repo.host, (*at, "host"))
+        yield from _repo_command_faults(repo, at)
+
+
+def pipeline_faults(config: PipelineConfig, repos: Sequence[RepoConfig]) -> Iterator[RecordError]:
+    """Everything wrong with `configs/pipeline.toml` for these repositories; paths begin at its root."""
+    yield from _check_faults(config)
+    gates: tuple[tuple[str, GateConfig], ...] = (
+        ("quality", config.gates.quality),
+        ("proof", config.gates.proof),
+        ("integration", config.gates.integration),
+    )
+    for name, gate in gates:
+        yield from _gate_faults(name, gate, config)
+    yield from _step_faults(config.gates.integration, repos)
+    yield from _budget_faults(config)
+    for i, backend in enumerate(config.backends):
+        yield from _backend_faults(backend, config.backends[:i], ("backends", i))
+    for role in ("implementer", "reviewer", "planner"):
+        setting: RoleConfig | None = getattr(config.roles, role)
+        if setting is not None:
+            yield from _role_faults(role, setting, config.backends)
+    yield from _variable_faults(config.sandbox.pass_env, ("sandbox", "pass_env"))
+    yield from _variable_faults(tuple(config.sandbox.env), ("sandbox", "env"))
+
+
+def _name_faults(name: str, at: Path) -> Iterator[RecordError]:
+    """A name must be a file name, a component of a git ref and a part of an address, everywhere and safely."""
+    if not name:
+        yield RecordError("is empty", path=at)
+    elif not _NAME.fullmatch(name) or ".." in name:
+        yield RecordError(
+            f"{name!r} may hold only letters, digits, `.`, `_` and `-`, may not begin with `-` or `.`, "
+            "and may not hold `..`",
+            path=at,
+        )
+    elif len(name) > _NAME_LIMIT:
+        yield RecordError(f"is longer than {_NAME_LIMIT} characters", path=at)
+
+
+def _command_faults(command: Command, at: Path) -> Iterator[RecordError]:
+    """An empty command means none; one that is there must name a program."""
+    if isinstance(command, str):
+        if command and not command.strip():
+            yield RecordError("is blank", path=at)
+    elif command and not command[0]:
+        yield RecordError("has an empty program", path=(*at, 0))
+
+
+def _repo_command_faults(repo: RepoConfig, at: Path) -> Iterator[RecordError]:
+    for key in (*dict.fromkeys(BUILT_IN.values()), "run_cmd", "setup_cmd"):
+        yield from _command_faults(getattr(repo, key), (*at, key))
+
+
+def _variable_faults(names: Sequence[str], at: Path) -> Iterator[RecordError]:
+    for name in names:
+        if not _VARIABLE.fullmatch(name):
+            yield RecordError(f"{name!r} is no name of a variable", path=at)
+
+
+def _check_faults(config: PipelineConfig) -> Iterator[RecordError]:
+    for name, check in config.checks.items():
+        at: Path = ("checks", name)
+        yield from _name_faults(name, at)
+        if name in BUILT_IN:
+            yield RecordError(f"is built in: it runs {BUILT_IN[name]} of each repository; choose another name", path=at)
+        if not check.command:
+            yield RecordError("is empty", path=(*at, "command"))
+        yield from _command_faults(check.command, (*at, "command"))
+        yield from _variable_faults(tuple(check.env), (*at, "env"))
+
+
+def _gate_faults(name: str, gate: GateConfig, config: PipelineConfig) -> Iterator[RecordError]:
+    seen: dict[str, int] = {}
+    for i, check in enumerate(gate.checks):
+        at: Path = ("gates", name, "checks", i)
+        if check not in BUILT_IN and check not in config.checks:
+            yield RecordError(
+                f"{check!r} is neither built in nor a [checks.NAME]",
+                path=at,
+                valid=(*config.checks, *BUILT_IN),
+                name=check,
+            )
+        if (first := seen.setdefault(BUILT_IN.get(check, check), i)) != i:
+            yield RecordError(f"{check!r} is what {gate.checks[first]!r} runs already", path=at)
+
+
+def _step_faults(gate: IntegrationConfig, repos: Sequence[RepoConfig]) -> Iterator[RecordError]:
+    labels = set(gate.checks)
+    known = {repo.name.casefold() for repo in repos}
+    for i, step in enumerate(gate.steps):
+        at: Path = ("gates", "integration", "steps", i)
+        if step.repo.casefold() not in known:
+            yield RecordError(
+                f"{step.repo!r} is no configured repository",
+                path=(*at, "repo"),
+                valid=tuple(repo.name for repo in repos),
+                name=step.repo,
+            )
+        if not step.label.strip() or not step.label.isprintable():
+            yield RecordError("must be some printable text", path=(*at, "label"))
+        if step.label in labels:
+            yield RecordError(f"{step.label!r} is the name of another check of this gate", path=(*at, "label"))
+        labels.add(step.label)
+        if step.args and step.command:
+            yield RecordError("has both args and command; which one is to run?", path=at)
+        if not step.args and not step.command:
+            yield RecordError("has neither args nor command: nothing to run", path=at)
+        yield from _command_faults(step.command, (*at, "command"))
+        if not gate.fixture and "{fixture}" in " ".join([*step.args, *_words(step.command)]):
+            yield RecordError("mentions {fixture}, but gates.integration.fixture is not set", path=at)
+
+
+def _words(command: Command) -> tuple[str, ...]:
+    return (command,) if isinstance(command, str) else command
+
+
+def _budget_faults(config: PipelineConfig) -> Iterator[RecordError]:
+    budget = config.budget
+    total = sum(budget.allocation.values())
+    if budget.ceiling_usd is not None and total > budget.ceiling_usd + 0.005:
+        yield RecordError(
+            f"adds up to {total:.2f} dollars, more than the ceiling of {budget.ceiling_usd:.2f}",
+            path=("budget", "allocation"),
+        )
+
+
+def _backend_faults(backend: BackendConfig, earlier: Sequence[BackendConfig], at: Path) -> Iterator[RecordError]:
+    yield from _name_faults(backend.name, (*at, "name"))
+    if backend.name.casefold() in {one.name.casefold() for one in earlier}:
+        yield RecordError(f"is taken: there is a backend {backend.name!r} already", path=(*at, "name"))
+    if backend.type == "agent" and not backend.command:
+        yield RecordError("is missing: an agent is a program", path=(*at, "command"))
+    if backend.type == "chat" and not (backend.provider or backend.base_url):
+        yield RecordError("is missing: a chat needs a provider or a base_url", path=(*at, "provider"))
+    yield from _variable_faults(tuple(backend.env), (*at, "env"))
+    yield from _variable_faults(backend.pass_env, (*at, "pass_env"))
+    if backend.api_key_env:
+        yield from _variable_faults((backend.api_key_env,), (*at, "api_key_env"))
+
+
+def _role_faults(role: str, setting: RoleConfig, backends: Sequence[BackendConfig]) -> Iterator[RecordError]:
+    at: Path = ("roles", role, "backend")
+    found = find_backend(backends, setting.backend)
+    if found is None:
+        off = [one.name for one in backends if setting.backend and setting.backend.casefold() in one.model.casefold()]
+        yield RecordError(
+            f"{setting.backend!r} is neither the name of a backend nor a part of the model of an enabled one"
+            + (f" ({off[0]!r} would match, but is not enabled)" if off else ""),
+            path=at,
+            valid=(*(one.name for one in backends), *(one.model for one in backends if one.model)),
+            name=setting.backend,
+        )
+    elif not found.enabled:
+        yield RecordError(f"backend {found.name!r} is not enabled", path=at)
+    elif role == "implementer" and found.type != "agent":
+        yield RecordError(f"backend {found.name!r} is of type {found.type}; only an agent can implement", path=at)

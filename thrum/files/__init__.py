@@ -1,0 +1,22 @@
+"""Files that must be right: durable writes, kept outputs, locks, the token, sockets' directories, removal.
+
+Whatever another user or an untrusted program may have put in the way is refused, never followed.
+"""
+
+from thrum.files.durable import sync_directory, write_atomically
+from thrum.files.lock import Holder, Lock, holder_of
+from thrum.files.outputs import OutputStore
+from thrum.files.private import runtime_directory, secret
+from thrum.files.removal import remove_tree
+
+__all__ = [
+    "Holder",
+    "Lock",
+    "OutputStore",
+    "holder_of",
+    "remove_tree",
+    "runtime_directory",
+    "secret",
+    "sync_directory",
+    "write_atomically",
+]

@@ -1,0 +1,322 @@
+"""What `thrum check` has to say of a loaded configuration. Pure: what is on this machine is looked up by functions
+that are passed in, and nothing is printed."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Literal
+
+from thrum.checks import BUILT_IN, gate_checks, requirement
+from thrum.config import PIPELINE, REPOS, BackendConfig, Project, RepoConfig
+from thrum.errors import ThrumError
+from thrum.gate import Command, Gate, Verdict
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that a person should know. With an `error`, some task cannot get through as things stand."""
+
+    level: Literal["error", "warning", "note"]
+    where: str
+    """The file and the key, or the repository."""
+    text: str
+    remedy: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sighting:
+    """Where a program is: `host` its path outside and `inside` that in a sandbox, empty for nowhere; `mounts` are
+    the paths that would make the sandbox see the one outside."""
+
+    host: str = ""
+    inside: str = ""
+    mounts: tuple[str, ...] = ()
+
+
+Which = Callable[[str, tuple[str, ...]], Sighting]
+"""Looks for a program, given the mount_paths of the sandbox that it would run in (`thrum.toolchain.sight`)."""
+
+
+def problems(
+    project: Project,
+    *,
+    which: Which,
+    repository_problem: Callable[[RepoConfig], ThrumError | None],
+    exists: Callable[[str], bool] = os.path.exists,
+    environ: Mapping[str, str] | None = None,
+) -> list[Finding]:
+    """All findings, in the order of the files.
+
+    Of a command only its first program is looked for: not what follows a `&&` or a pipe, nor what it calls itself,
+    nor a module that `python -m` names. With `environ`, variables that hold keys are looked for too.
+    """
+    found: list[Finding] = []
+    for repo in project.repos:
+        found += _repository(repo, repository_problem, exists)
+        found += _gates(project, repo)
+        found += _programs(project, repo, which)
+    found += _implementer(project, which, exists, environ)
+    found += _other_roles(project)
+    found += _budget(project)
+    found += _sandbox(project, exists)
+    found += _without_effect(project)
+    return found
+
+
+def first_program(command: Command) -> str:
+    """The first program that the command runs, for all that can be told without a shell; empty where it cannot.
+
+    Variables that are set in front, `env`, and a leading `cd FOLDER &&` are passed over; what is built into the
+    shell, computed by it, or lies in the checkout (`./run`) is nothing to look for.
+    """
+    if not isinstance(command, str):
+        return _worth_looking_for(command[0]) if command else ""
+    try:
+        reader = shlex.shlex(command, posix=True, punctuation_chars=True)
+        reader.whitespace_split = True
+        words = list(reader)
+    except ValueError:
+        return ""
+    while words:
+        if words[0] == "cd" and "&&" in words:
+            words = words[words.index("&&") + 1 :]
+        elif words[0] in ("env", "exec", "time", "!") or _ASSIGNMENT.match(words[0]):
+            words = words[1:]
+        else:
+            break
+    return _worth_looking_for(words[0]) if words else ""
+
+
+_ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
+_BUILT_INTO_BASH = re.compile(
+    "alias|case|cd|command|declare|echo|eval|exit|export|false|for|function|if|printf|pwd|read|return|set|shopt|source"
+    r"|test|trap|true|type|ulimit|umask|unset|until|wait|while|[.:]|\[\[?"
+)
+_OF_THE_SHELL = re.compile(r"^-|[$`*?(){}<>|&;~]")
+
+
+def _worth_looking_for(word: str) -> str:
+    in_checkout = "/" in word and not word.startswith("/")
+    return "" if in_checkout or _BUILT_INTO_BASH.fullmatch(word) or _OF_THE_SHELL.search(word) else word
+
+
+# --- Repositories ---------------------------------------------------------------------------------------------
+
+
+def _repository(
+    repo: RepoConfig, problem_of: Callable[[RepoConfig], ThrumError | None], exists: Callable[[str], bool]
+) -> Iterator[Finding]:
+    problem = problem_of(repo)
+    if problem is not None:
+        yield Finding(level="error", where=f"{REPOS}: {repo.name}", text=problem.message, remedy=problem.remedy)
+    if repo.claude_md and not exists(repo.claude_md):
+        yield _no_such_file(REPOS, f"{repo.name}: claude_md", repo.claude_md)
+
+
+def _gates(project: Project, repo: RepoConfig) -> Iterator[Finding]:
+    for gate in (Gate.QUALITY, Gate.PROOF, Gate.INTEGRATION):
+        checks, empty = gate_checks(project, repo, gate)
+        where = f"{REPOS}: {repo.name}"
+        keys = ", ".join(BUILT_IN[name] for name in empty)
+        if checks and empty:
+            text = f"gate {gate} goes without {', '.join(empty)}, for which there is no command"
+            yield Finding(level="note", where=where, text=text, remedy=f"Set {keys}, if there is something to run.")
+        elif not checks:
+            kind = "steps with this repository" if gate is Gate.INTEGRATION else "checks"
+            why = requirement(project, repo, gate, Verdict.NOT_CONFIGURED)
+            yield Finding(
+                level="error" if why else "note",
+                where=where,
+                text=why or f"gate {gate} is not configured: it has nothing to run",
+                remedy=f"Set {keys}." if keys else f"Name {kind} in [gates.{gate}].",
+            )
+
+
+def _programs(project: Project, repo: RepoConfig, which: Which) -> Iterator[Finding]:
+    """One finding for each program of the repository that a sandbox would not find, with all that need it."""
+    wanted: dict[str, list[str]] = {"git": ["every attempt"]}
+    for gate in (Gate.QUALITY, Gate.PROOF, Gate.INTEGRATION):
+        for check in gate_checks(project, repo, gate)[0]:
+            if check.repo == repo.name:
+                _want(wanted, check.command, check.name)
+    _want(wanted, repo.setup_cmd, "setup_cmd")
+    for program, users in wanted.items():
+        sighting = which(program, (*project.pipeline.sandbox.mount_paths, *repo.mount_paths))
+        needed = f"{program!r}, which {', '.join(dict.fromkeys(users))} need{'s' * (len(users) == 1)},"
+        where = f"{REPOS}: {repo.name}"
+        if _seen(project, sighting):
+            yield from _another(project, sighting, needed, where)
+        elif repo.setup_cmd and "setup_cmd" not in users:
+            text = f"{needed} is not there before setup_cmd has run; whether it is afterwards, the first check tells"
+            yield Finding(level="note", where=where, text=text)
+        else:
+            yield _unseen(needed, sighting, where, f"mount_paths of {repo.name}, or of [sandbox]")
+
+
+def _another(project: Project, sighting: Sighting, needed: str, where: str) -> Iterator[Finding]:
+    """The sandbox finds a program of that name, but not the one that its user runs."""
+    if project.pipeline.sandbox.backend != "none" and sighting.mounts and sighting.inside != sighting.host:
+        paths = ", ".join(f'"{path}"' for path in sighting.mounts)
+        yield Finding(
+            level="note",
+            where=where,
+            text=f"{needed} is {sighting.inside} in the sandbox, but {sighting.host} for you",
+            remedy=f"If it must be yours, add {paths} to mount_paths.",
+        )
+
+
+def _want(wanted: dict[str, list[str]], command: Command, user: str) -> None:
+    program = first_program(command)
+    if program:
+        wanted.setdefault(program, []).append(user)
+    if command and isinstance(command, str):
+        wanted.setdefault("bash", []).append(user)
+
+
+def _seen(project: Project, sighting: Sighting) -> bool:
+    return bool(sighting.host if project.pipeline.sandbox.backend == "none" else sighting.inside)
+
+
+def _unseen(needed: str, sighting: Sighting, where: str, key: str) -> Finding:
+    if not sighting.host:
+        return Finding(level="error", where=where, text=f"{needed} is not on the PATH", remedy="Install it.")
+    paths = ", ".join(f'"{path}"' for path in sighting.mounts)
+    return Finding(
+        level="error",
+        where=where,
+        text=f"{needed} is at {sighting.host}, where the sandbox does not see it",
+        remedy=f"Add {paths} to {key}." if paths else "Install it below /usr.",
+    )
+
+
+def _no_such_file(file: str, key: str, path: str) -> Finding:
+    return Finding(
+        level="error",
+        where=f"{file}: {key}",
+        text=f"there is no {path}",
+        remedy="Correct the path (a relative one starts at the project directory), or take the key out.",
+    )
+
+
+# --- The rest of the pipeline -----------------------------------------------------------------------------------
+
+
+def _implementer(
+    project: Project, which: Which, exists: Callable[[str], bool], environ: Mapping[str, str] | None
+) -> Iterator[Finding]:
+    backend, role = project.implementer(), project.pipeline.roles.implementer
+    if backend is None:
+        yield Finding(
+            level="error",
+            where=f"{PIPELINE}: backends",
+            text="no agent is enabled, so nobody can implement a task",
+            remedy='Add a [[backends]] with type = "agent", or set enabled = true on one.',
+        )
+        return
+    where = f"{PIPELINE}: backends {backend.name}"
+    sighting = which(backend.command, (*project.pipeline.sandbox.mount_paths, *backend.mount_paths))
+    if not _seen(project, sighting):
+        yield _unseen(f"{backend.command!r}, the agent,", sighting, where, f"mount_paths of {backend.name}")
+    if role is not None and role.prompt_template and not exists(role.prompt_template):
+        yield _no_such_file(PIPELINE, "roles.implementer.prompt_template", role.prompt_template)
+    if backend.api_key_env:
+        yield from _key(project, backend, environ, where)
+
+
+def _key(
+    project: Project, backend: BackendConfig, environ: Mapping[str, str] | None, where: str
+) -> Iterator[Finding]:
+    if environ is not None and not environ.get(backend.api_key_env):
+        yield Finding(
+            level="warning",
+            where=where,
+            text=f"the variable {backend.api_key_env}, named by api_key_env, is not set here",
+            remedy="Set it for `thrum up`; without it the agent must know another way to log in.",
+        )
+    sandbox = project.pipeline.sandbox
+    online = sandbox.network if backend.network is None else backend.network
+    if sandbox.backend != "none" and not online:
+        yield Finding(
+            level="warning",
+            where=where,
+            text="the agent has a key to an API, but no network to reach it",
+            remedy=f"Set network = true for {backend.name}.",
+        )
+
+
+def _other_roles(project: Project) -> Iterator[Finding]:
+    roles = project.pipeline.roles
+    for name, role in (("reviewer", roles.reviewer), ("planner", roles.planner)):
+        if role is not None:
+            yield Finding(level="note", where=f"{PIPELINE}: roles.{name}", text="has no effect yet")
+
+
+def _budget(project: Project) -> Iterator[Finding]:
+    budget, role, backend = project.pipeline.budget, project.pipeline.roles.implementer, project.implementer()
+    limited = budget.ceiling_usd is not None or (role is not None and role.budget_usd is not None)
+    if limited and backend is not None and not any("json" in arg for arg in backend.prompt_args):
+        yield Finding(
+            level="warning",
+            where=f"{PIPELINE}: budget",
+            text=f"what {backend.name} spends counts only if it prints its cost as JSON, for which its prompt_args "
+            "do not seem to ask",
+            remedy="Have it print JSON, if it can; a budget cannot bind what is not told.",
+        )
+    if budget.allocation and budget.ceiling_usd is None:
+        yield Finding(
+            level="note", where=f"{PIPELINE}: budget.allocation", text="is a share of a ceiling that is not set"
+        )
+
+
+def _sandbox(project: Project, exists: Callable[[str], bool]) -> Iterator[Finding]:
+    sandbox = project.pipeline.sandbox
+    where = f"{PIPELINE}: sandbox"
+    if sandbox.backend == "none":
+        yield Finding(
+            level="warning",
+            where=where,
+            text='backend = "none": agents, and the code they write, may do whatever you may do on this machine',
+            remedy='Set backend = "os-native".',
+        )
+    if sandbox.limits == "best-effort":
+        text = 'limits = "best-effort": a limit on memory, processors or processes may not bind'
+        yield Finding(level="note", where=where, text=text)
+    if sandbox.image:
+        yield Finding(level="note", where=f"{where}.image", text="has no effect: no backend uses images")
+    mounts = [(path, where) for path in sandbox.mount_paths]
+    mounts += [(path, f"{REPOS}: {repo.name}") for repo in project.repos for path in repo.mount_paths]
+    for backend in project.pipeline.backends:
+        mounts += [(path, f"{PIPELINE}: backends {backend.name}") for path in backend.mount_paths]
+    for path, holder in mounts:
+        if not exists(path):
+            yield Finding(level="warning", where=f"{holder}: mount_paths", text=f"there is no {path}")
+        elif PurePath(project.directory).is_relative_to(path):
+            yield Finding(
+                level="warning",
+                where=f"{holder}: mount_paths",
+                text=f"{path} shows agents the project directory and all that lies around it",
+                remedy="Name the tool's own folder.",
+            )
+
+
+def _without_effect(project: Project) -> Iterator[Finding]:
+    pipeline = project.pipeline
+    if pipeline.subsample.enabled:
+        yield Finding(
+            level="note",
+            where=f"{PIPELINE}: subsample",
+            text="before approval only a share of the checks runs; what lands has always passed all of them",
+        )
+        if pipeline.subsample.gate3_ratio < 1:
+            yield Finding(
+                level="note",
+                where=f"{PIPELINE}: subsample.gate3_ratio",
+                text="has no effect: Gate 3 runs on what would land, and that is never sampled",
+            )
+    if pipeline.release:
+        yield Finding(level="note", where=f"{PIPELINE}: release", text="has no effect: Thrum releases nothing")

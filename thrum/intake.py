@@ -1,0 +1,50 @@
+"""Which new tasks are accepted: the checks on a title, a description and dependencies. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+from thrum.errors import NotFoundError, UsageError
+from thrum.messages import AddTask
+from thrum.scheduling import owner
+
+TITLE_CHARS = 300
+DESCRIPTION_BYTES = 256 * 1024
+
+
+def check_new_task(asked: AddTask, *, repo: str, known: Container[str]) -> None:
+    """Accept or refuse a new task; `known` holds the ids of the repository's tasks.
+
+    A dependency on another repository's task is checked by whoever asks, with that repository.
+
+    Raises:
+        UsageError: the title is empty or too long, or a text holds control characters.
+        NotFoundError: a dependency that does not exist.
+    """
+    title = asked.title.strip()
+    if not title:
+        raise UsageError("the title is empty", remedy="say in a few words what is to be done: --title TEXT")
+    if len(title) > TITLE_CHARS:
+        raise UsageError(
+            f"the title has {len(title)} characters, more than {TITLE_CHARS}",
+            remedy="keep the title short and put the rest into --description",
+        )
+    _no_control(title, "title", allowed="")
+    _no_control(asked.description, "description", allowed="\n\t\r")
+    size = len(asked.description.encode())
+    if size > DESCRIPTION_BYTES:
+        raise UsageError(
+            f"the description has {size} bytes, more than {DESCRIPTION_BYTES}",
+            remedy="commit long material to the repository and refer to it",
+        )
+    for dependency in asked.depends_on:
+        if owner(dependency) == repo and dependency not in known:
+            raise NotFoundError(
+                f"there is no task {dependency!r} to depend on", remedy="`thrum task list` names those there are"
+            )
+
+
+def _no_control(text: str, name: str, allowed: str) -> None:
+    for place, char in enumerate(text):
+        if (ord(char) < 32 or 127 <= ord(char) < 160) and char not in allowed:
+            raise UsageError(f"the {name} holds the control character {char!r} at position {place}", remedy="remove it")

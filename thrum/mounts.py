@@ -1,0 +1,102 @@
+"""What of the host a bubblewrap sandbox shows, as values: which paths, in which order, and what is masked.
+
+Pure but for looking at the host's file names. Nothing here runs bubblewrap.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from thrum.errors import SandboxError
+
+SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
+"""Directories that every sandbox shows, read-only."""
+
+ETC_FILES = (
+    "gai.conf",
+    "host.conf",
+    "hosts",
+    "inputrc",
+    "ld.so.cache",
+    "ld.so.conf",
+    "locale.alias",
+    "localtime",
+    "magic",
+    "mime.types",
+    "nsswitch.conf",
+    "os-release",
+    "protocols",
+    "services",
+    "shells",
+    "ssl/openssl.cnf",
+    "timezone",
+)
+ETC_DIRECTORIES = ("alternatives", "fonts", "java-*", "pki/ca-trust", "pki/tls", "ssl/certs")
+"""What programs need of /etc (the latter are patterns); accounts, private keys and services' settings stay out."""
+
+
+class Access(StrEnum):
+    """How a path appears inside."""
+
+    READ = "read"
+    WRITE = "write"
+    MASKED = "masked"
+    """Empty, whatever the host has there."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mount:
+    """One path, at the same place inside as on the host."""
+
+    path: str
+    access: Access
+
+
+def plan(*, readable: Iterable[str], writable: Iterable[str], private: Iterable[str]) -> tuple[Mount, ...]:
+    """The mounts of a job in the order in which they must be made: a path before what lies below it.
+
+    A path that is both readable and writable is writable. A private path is masked wherever a mount would show
+    it, also through a symbolic link; a mount below it is made after that, and thus seen.
+
+    Raises:
+        SandboxError: a path is not absolute, is the root or /proc, or is itself private; or a private one in a
+            mount does not exist, and would show as soon as it does.
+    """
+    mounts = {path: Mount(path=path, access=Access.READ) for path in map(_checked, readable)}
+    mounts |= {path: Mount(path=path, access=Access.WRITE) for path in map(_checked, writable)}
+    masks = {}
+    for hidden in {os.path.realpath(path) for path in private}:
+        for path in mounts:
+            real = os.path.realpath(path)
+            if real == hidden:
+                raise SandboxError(f"{path} is private to Thrum: it cannot be mounted", remedy="mount something else")
+            if hidden.startswith(real + os.sep):
+                mask = path + hidden[len(real) :]
+                if not os.path.exists(hidden):
+                    raise SandboxError(f"{hidden} must exist to be hidden from what mounts {path}")
+                masks[mask] = Mount(path=mask, access=Access.MASKED)
+    return tuple(sorted((masks | mounts).values(), key=lambda mount: mount.path.split(os.sep)))
+
+
+def _checked(path: str) -> str:
+    if not os.path.isabs(path):
+        raise SandboxError(f"{path!r} cannot be mounted: it is not absolute", remedy="give the whole path")
+    path = os.path.normpath("/" + path.lstrip("/"))
+    if path == "/" or path == "/proc" or path.startswith("/proc/"):
+        raise SandboxError(f"{path} cannot be mounted: it would show the whole host", remedy="mount less of it")
+    return path
+
+
+def visible(path: str, roots: Iterable[str]) -> bool:
+    """Whether a host path, links followed, lies in one of the directories that are shown (links resolved)."""
+    real = os.path.realpath(path)
+    return any(real == root or real.startswith(root + os.sep) for root in roots)
+
+
+def parents(path: str) -> list[str]:
+    """The directories above a path, outermost first, without the root."""
+    steps = path.split(os.sep)[1:-1]
+    return [os.sep + os.sep.join(steps[: end + 1]) for end in range(len(steps))]

@@ -1,0 +1,180 @@
+"""What an attempt's beginning and end lead to. An attempt is judged by its commits alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import assert_never
+
+from thrum import inputs as i
+from thrum.gate import Gate
+from thrum.pipeline.draft import Draft, latest, with_attempt
+from thrum.pipeline.moves import give_up, next_attempt, pause_after, run_gate, send_back
+from thrum.pipeline.table import Step
+from thrum.task import ENDS, AttemptEnding, State, Task, WaitingFor
+
+
+def wants_slot(task: Task) -> bool:
+    """True for a task that could start an attempt now, were it given a slot."""
+    return (
+        task.state in (State.PENDING, State.IMPLEMENTING)
+        and not task.slot
+        and task.waiting_for in (WaitingFor.SLOT, WaitingFor.DEPENDENCY)
+    )
+
+
+def start_granted(draft: Draft, given: i.StartGranted) -> None:
+    if not wants_slot(draft.task):
+        return  # granted twice, or withdrawn meanwhile
+    next_attempt(draft, worker=given.worker)
+
+
+def attempt_prepared(draft: Draft, given: i.AttemptPrepared) -> None:
+    task = draft.task
+    if given.token != task.token or task.state not in (State.CLAIMED, State.IMPLEMENTING) or not task.slot:
+        return
+    attempt = replace(
+        latest(task),
+        base=given.base,
+        start=given.start,
+        backend=given.backend,
+        model=given.model,
+        prompt_digest=given.prompt_digest,
+    )
+    data = {"token": given.token, "base": given.base, "start": given.start, "backend": given.backend}
+    draft.step(Step.START, "attempt-started", data, attempts=with_attempt(task, attempt), stalls=0)
+    draft.want(i.BeginAttempt(task=task.id, token=given.token))
+
+
+def attempt_blocked(draft: Draft, given: i.AttemptBlocked) -> None:
+    task = draft.task
+    if given.token != task.token or task.state not in (State.CLAIMED, State.IMPLEMENTING):
+        return
+    _stall_attempt(draft, given.reason)
+
+
+def _stall_attempt(draft: Draft, reason: str) -> None:
+    """The attempt cannot run for a reason that only an operator can mend: no retry is used up."""
+    wait_s = pause_after(draft.task.stalls)
+    draft.step(
+        Step.DEFER,
+        "attempt-blocked",
+        {"reason": reason, "look_again_s": wait_s},
+        slot=False,
+        waiting_for=WaitingFor.OPERATOR,
+        reason=reason,
+        stalls=draft.task.stalls + 1,
+        wake_at=draft.now + wait_s,
+    )
+
+
+def attempt_ended(draft: Draft, given: i.AttemptEnded) -> None:
+    task = draft.task
+    if given.token != task.token or task.state is not State.IMPLEMENTING or latest(task).ending is not None:
+        # Fenced: the work is pinned all the same, but says nothing about the task. A cancelled one frees its slot.
+        if task.state in ENDS and task.slot and given.token == latest(task).token:
+            draft.record("attempt-stopped", {"token": given.token, "head": given.head}, slot=False)
+        return
+    attempt = replace(
+        latest(task),
+        ended_at=given.ended_at or draft.now,
+        ending=given.ending,
+        reason=given.reason,
+        exit_code=given.exit_code,
+        head=given.head or latest(task).head,
+        tree=given.tree,
+        files=given.files,
+        session=given.session,
+        cost_usd=given.cost_usd,
+        output_digest=given.output_digest,
+        output_bytes=given.output_bytes,
+        tail=given.tail,
+        no_change=given.no_change,
+    )
+    data = {
+        "token": given.token,
+        "ending": given.ending.value,
+        "reason": given.reason,
+        "exit_code": given.exit_code,
+        "head": given.head,
+        "files": len(given.files),
+        "duration_s": round(max(0.0, attempt.ended_at - attempt.started_at), 3),
+        "cost_usd": given.cost_usd,
+    }
+    draft.record("attempt-ended", data, attempts=with_attempt(task, attempt))
+    _judge_attempt(draft, given, changed=bool(given.head) and given.tree != given.base_tree)
+
+
+def _judge_attempt(draft: Draft, given: i.AttemptEnded, *, changed: bool) -> None:
+    match given.ending:
+        case AttemptEnding.FINISHED:
+            if changed:
+                draft.step(Step.SUBMIT, "submitted", {"head": given.head})
+                run_gate(draft, Gate.QUALITY)
+            elif given.no_change:
+                draft.step(
+                    Step.CLAIM_NO_CHANGE,
+                    "no-change-claimed",
+                    {"reason": given.no_change},
+                    slot=False,
+                    waiting_for=WaitingFor.APPROVAL,
+                    reason=f"the agent says that no change is needed: {given.no_change}",
+                )
+            else:
+                send_back(draft, "no-change", "The attempt left no change behind. " + _words(given))
+        case AttemptEnding.TIMED_OUT | AttemptEnding.SILENT:
+            send_back(draft, given.ending.value, "The attempt was ended before it was done. " + _words(given))
+        case AttemptEnding.STOPPED:
+            _put_back(draft, given.reason or "the system was stopped", draft.task.interruptions)
+        case AttemptEnding.LOST:
+            _interrupt(draft, given.reason or "its worker was lost")
+        case AttemptEnding.COULD_NOT_RUN:
+            _stall_attempt(draft, given.reason)
+        case AttemptEnding.RATE_LIMITED:
+            _defer(draft, given)
+        case _:
+            assert_never(given.ending)
+
+
+def _words(given: i.AttemptEnded) -> str:
+    said = given.reason or (f"Its program exited with {given.exit_code}." if given.exit_code else "")
+    return f"{said}\n\nThe end of its output:\n{given.tail}" if given.tail else said
+
+
+def _interrupt(draft: Draft, reason: str) -> None:
+    task = draft.task
+    count = task.interruptions + 1
+    if count > draft.rules.max_interruptions:
+        give_up(draft, f"interrupted {count} times, the last time because {reason}", interruptions=count)
+        return
+    _put_back(draft, reason, count)
+
+
+def _put_back(draft: Draft, reason: str, count: int) -> None:
+    """Back to the queue, to go on from the work so far."""
+    draft.step(
+        Step.INTERRUPT,
+        "interrupted",
+        {"reason": reason, "interruptions": count},
+        slot=False,
+        interruptions=count,
+        waiting_for=WaitingFor.SLOT,
+    )
+
+
+def _defer(draft: Draft, given: i.AttemptEnded) -> None:
+    """Put off for a rate limit or a quota; costs no retry, and ends after `max_wait_s` altogether."""
+    task = draft.task
+    pause_s = given.retry_after_s or min(3600.0, max(60.0, task.waited_s))
+    if task.waited_s >= draft.rules.max_wait_s:
+        give_up(draft, f"put off for {task.waited_s:.0f} s by rate limits or quotas: {given.reason}")
+        return
+    draft.step(
+        Step.DEFER,
+        "deferred",
+        {"reason": given.reason, "pause_s": pause_s},
+        slot=False,
+        waiting_for=WaitingFor.QUOTA,
+        reason=given.reason,
+        waited_s=task.waited_s + pause_s,
+        wake_at=draft.now + pause_s,
+    )

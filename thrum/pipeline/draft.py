@@ -1,0 +1,88 @@
+"""A decision in the making: the rules it obeys, and the one way in which a task changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from thrum import inputs as i
+from thrum.errors import TransitionError
+from thrum.gate import Gate
+from thrum.pipeline.table import Step, after
+from thrum.records import evolve, to_plain
+from thrum.task import Attempt, Event, Task, WaitingFor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What the configuration says about the order of things for one repository."""
+
+    max_retries: int = 3
+    max_interruptions: int = 5
+    max_rebuilds: int = 10
+    max_wait_s: float = 86400.0
+    approvers: int = 1
+    void_on_overlap: bool = False
+    """An approval is void once a landing touched one of its files."""
+    definitions: dict[Gate, str] = field(default_factory=dict)
+    """The digest of each gate's present definition: a result under another one does not count for landing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decision:
+    """What became of an input: the task as it is now, the facts to record, the effects to carry out.
+
+    The events come without their place in the log (`seq` is 0). Folding them into the earlier task gives `task`.
+    """
+
+    task: Task
+    events: tuple[Event, ...] = ()
+    effects: tuple[i.Effect, ...] = ()
+
+
+def fold(task: Task, events: Iterable[Event]) -> Task:
+    """The task after the events, in their order."""
+    for event in events:
+        task = evolve(task, event.changes)
+    return task
+
+
+class Draft:
+    """A decision in the making: `record` is the only thing that changes the task."""
+
+    def __init__(self, task: Task, rules: Rules, now: float, cause: str) -> None:
+        self.task = task
+        self.rules = rules
+        self.now = now
+        self.cause = cause
+        self.events: list[Event] = []
+        self.effects: list[i.Effect] = []
+
+    def record(self, kind: str, data: dict[str, Any] | None = None, **changes: Any) -> None:
+        task = self.task
+        changed = {name: value for name, value in changes.items() if getattr(task, name) != value}
+        changed["changed_at"] = self.now
+        self.task = replace(task, **changed)
+        plain = {name: to_plain(value) for name, value in changed.items()}
+        self.events.append(
+            Event(seq=0, task=task.id, at=self.now, kind=kind, cause=self.cause, data=data or {}, changes=plain)
+        )
+
+    def step(self, step: Step, kind: str, data: dict[str, Any] | None = None, **changes: Any) -> None:
+        """Take a transition; unless said otherwise, the task then waits for nothing and wakes for nothing."""
+        defaults: dict[str, Any] = {"waiting_for": WaitingFor.NONE, "reason": "", "wake_at": 0.0}
+        self.record(kind, data, **{**defaults, **changes, "state": after(self.task.state, step)})
+
+    def want(self, effect: i.Effect) -> None:
+        self.effects.append(effect)
+
+
+def latest(task: Task) -> Attempt:
+    if task.attempt is None:
+        raise TransitionError(f"{task.id} is {task.state} without an attempt")
+    return task.attempt
+
+
+def with_attempt(task: Task, attempt: Attempt) -> tuple[Attempt, ...]:
+    return (*task.attempts[:-1], attempt)

@@ -1,0 +1,431 @@
+"""One child process, from its start behind a gate to its end: limits, captured output, and no way to hang us.
+
+Sandboxes say how a program is started and ended (`Launch`); `run` does the waiting. Linux only: it waits on a
+pidfd, the output's pipe and a stop event in one poll. Nothing here isolates anything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import math
+import os
+import resource
+import select
+import signal
+import subprocess
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from thrum.errors import SandboxError
+from thrum.job import Ending, Job, Outcome
+
+log = logging.getLogger(__name__)
+
+GRACE_S = 5.0
+"""Between the request to end (SIGTERM) and SIGKILL."""
+DRAIN_S = 0.5
+"""How long output is still read from a pipe that something holds open after the program has ended."""
+KILL_WAIT_S = 30.0
+"""How long a killed process may take to die (in the middle of a slow disk's write) before we give up on it."""
+_TICK_S = 0.1
+_CHUNK_BYTES = 65536
+
+_GATE = 'while read -r line; do [ "$line" = go ] && exec "$@" <"$0"; echo 0 >"$line" || exit; done; exit 1'
+"""The child waits here until it is where it belongs, and puts itself into the groups that it is told.
+
+Control groups let a process move itself without the machine-wide lock that moving another takes (milliseconds).
+If we die or refuse, the child reads the end of its input and exits.
+"""
+
+
+class StopEvent(threading.Event):
+    """An Event that `run` can wait on directly; a plain Event is looked at ten times a second instead."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        weakref.finalize(self, os.close, self._fd)
+
+    def fileno(self) -> int:
+        """A descriptor that is readable while the event is set."""
+        return self._fd
+
+    def set(self) -> None:
+        super().set()
+        os.eventfd_write(self._fd, 1)
+
+    def clear(self) -> None:
+        super().clear()
+        try:
+            os.eventfd_read(self._fd)
+        except BlockingIOError:
+            pass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launch:
+    """How a program is started and ended. `argv[0]` is an absolute path; `env` is all of its environment.
+
+    The methods get the id of the child that we started, which leads a session and process group of its own.
+    """
+
+    argv: tuple[str, ...]
+    env: dict[str, str]
+    cwd: str
+    pass_fds: tuple[int, ...] = ()
+    rlimits: tuple[tuple[int, int], ...] = ()
+    """Pairs of a `resource.RLIMIT_…` and its value, which hold for each process of the program."""
+
+    groups: tuple[str, ...] = ()
+    """Files of control groups that a process joins by writing to them; nothing of `argv` runs outside of them."""
+    output_owner: int | None = None
+    """The user id that may open the output by name (/dev/stdout), where it is not ours."""
+
+    def terminate(self, pid: int) -> bool:
+        """Ask the program to end; False if there is nobody to ask, and it shall be killed at once."""
+        return signal_group(pid, signal.SIGTERM)
+
+    def kill(self, pid: int) -> None:
+        """End the program for sure."""
+        signal_group(pid, signal.SIGKILL)
+
+    def clear(self, pid: int) -> None:
+        """End whatever the program left behind; called once it has ended, before the last output is read."""
+        signal_group(pid, signal.SIGKILL)
+
+
+def run(
+    launch: Launch,
+    job: Job,
+    *,
+    on_output: Callable[[bytes], None] | None = None,
+    stop: threading.Event | None = None,
+    grace_s: float = GRACE_S,
+) -> Outcome:
+    """Run the job's program as `launch` says, to its end or to the first limit that it reaches.
+
+    Takes from the job its limits, its standard input and where the output goes; `on_output` gets the output as
+    it comes, up to the output limit. A negative return code is told as a signal. Does not return before the
+    child is reaped and `launch.clear` is through. The calling thread is the one whose end a parent-death
+    signal of the child follows: it lives through the run, since it does the waiting.
+
+    Raises:
+        SandboxError: the output cannot be written, or the child cannot be killed.
+    """
+    if stop is not None and stop.is_set():
+        return Outcome(ending=Ending.STOPPED, reason="stopped before it began")
+    stdin_path = job.stdin_path or os.devnull
+    try:
+        # The child itself opens the file only after the gate, where a failure would look like the program's.
+        with open(stdin_path, "rb"):
+            pass
+        capture = Capture(job.output_path, limit_bytes=job.output_limit_bytes, tail_bytes=job.tail_bytes)
+    except OSError as error:
+        return Outcome(ending=Ending.NOT_STARTED, reason=_told(error))
+    with capture:
+        began = time.monotonic()
+        reader, writer = os.pipe2(os.O_CLOEXEC)
+        try:
+            if launch.output_owner is not None:
+                os.fchown(writer, launch.output_owner, -1)
+            try:
+                child = _spawn(launch, stdin_path, writer)
+            except (OSError, ValueError) as error:
+                return Outcome(ending=Ending.NOT_STARTED, reason=_told(error))
+            finally:
+                os.close(writer)
+            with child:
+                refused = _admit(launch, child)
+                if refused:
+                    return Outcome(ending=Ending.NOT_STARTED, reason=refused)
+                ending = _follow(launch, job, child, reader, capture, on_output, stop, grace_s)
+        finally:
+            os.close(reader)
+        return _outcome(launch, job, child.returncode, ending, capture, time.monotonic() - began)
+
+
+def file_size_limit(limit_mb: int) -> tuple[tuple[int, int], ...]:
+    """The resource limits of a launch whose files may have that many MiB; 0 means any size."""
+    return ((resource.RLIMIT_FSIZE, limit_mb << 20),) if limit_mb else ()
+
+
+def signal_group(pid: int, number: signal.Signals) -> bool:
+    """Signal the process group that `pid` leads; False if it has no members any more."""
+    try:
+        os.killpg(pid, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+class Capture:
+    """The output of one run: a bounded file with its digest, and the tail in memory."""
+
+    def __init__(self, path: str, *, limit_bytes: int, tail_bytes: int) -> None:
+        self.total_bytes = 0
+        self.over = False
+        self._path = path
+        self._limit_bytes = limit_bytes
+        self._tail_bytes = tail_bytes
+        self._tail = bytearray()
+        self._hash = hashlib.sha256()
+        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+        self._file = os.open(path, flags, 0o600) if path else -1
+
+    def __enter__(self) -> Capture:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+
+    def take(self, chunk: bytes) -> bytes:
+        """Take in what was read; returns the part of it that is within the limit."""
+        kept = chunk[: max(0, self._limit_bytes - self.total_bytes)]
+        self.total_bytes += len(chunk)
+        self.over = self.total_bytes > self._limit_bytes
+        self._tail += chunk
+        if len(self._tail) > 2 * self._tail_bytes + _CHUNK_BYTES:
+            del self._tail[: -self._tail_bytes or None]
+        if self._file >= 0 and kept:
+            self._hash.update(kept)
+            self._write(kept)
+        return kept
+
+    def _write(self, data: bytes) -> None:
+        view = memoryview(data)
+        try:
+            while view:
+                view = view[os.write(self._file, view) :]
+        except OSError as error:
+            raise SandboxError(
+                f"the output cannot be kept: {_told(error)}", remedy="free disk space, then retry"
+            ) from error
+
+    @property
+    def tail(self) -> str:
+        """The end of the output as text."""
+        return self._tail[-self._tail_bytes :].decode(errors="replace") if self._tail_bytes else ""
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the file's content; empty without a file."""
+        return self._hash.hexdigest() if self._file >= 0 else ""
+
+
+def _spawn(launch: Launch, stdin_path: str, output: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        ("/bin/sh", "-c", _GATE, stdin_path, *launch.argv),
+        stdin=subprocess.PIPE,
+        stdout=output,
+        stderr=output,
+        cwd=launch.cwd,
+        env=launch.env,
+        pass_fds=launch.pass_fds,
+        start_new_session=True,
+        bufsize=0,
+    )
+
+
+def _admit(launch: Launch, child: subprocess.Popen[bytes]) -> str:
+    """Open the gate; if that fails, why."""
+    assert child.stdin
+    try:
+        for which, value in launch.rlimits:
+            resource.prlimit(child.pid, which, _within(which, value))
+        child.stdin.write("".join(f"{line}\n" for line in (*launch.groups, "go")).encode())
+    except OSError as error:
+        child.kill()
+        return _told(error)
+    finally:
+        child.stdin.close()
+    return ""
+
+
+def _within(which: int, value: int) -> tuple[int, int]:
+    """The limit and its ceiling; a ceiling that we live under ourselves cannot be raised."""
+    ceiling = resource.getrlimit(which)[1]
+    value = value if ceiling == resource.RLIM_INFINITY else min(value, ceiling)
+    return value, value
+
+
+def _follow(
+    launch: Launch,
+    job: Job,
+    child: subprocess.Popen[bytes],
+    reader: int,
+    capture: Capture,
+    on_output: Callable[[bytes], None] | None,
+    stop: threading.Event | None,
+    grace_s: float,
+) -> Ending | None:
+    """Wait for the child's end, ending it where it passes a limit; which limit that was, if any."""
+    pidfd = os.pidfd_open(child.pid)
+    try:
+        watch = _Watch(launch, job, child.pid, pidfd, reader, capture, on_output, stop)
+        try:
+            ending = watch.until_exit(grace_s)
+        except BaseException:
+            launch.kill(child.pid)
+            raise
+        finally:
+            child.wait()
+            launch.clear(child.pid)
+        watch.drain()
+    finally:
+        os.close(pidfd)
+    if ending is None and capture.over and job.output_limit_ends:
+        return Ending.OUTPUT_LIMIT
+    return ending
+
+
+class _Watch:
+    """The poll over a running child."""
+
+    def __init__(
+        self,
+        launch: Launch,
+        job: Job,
+        pid: int,
+        pidfd: int,
+        reader: int,
+        capture: Capture,
+        on_output: Callable[[bytes], None] | None,
+        stop: threading.Event | None,
+    ) -> None:
+        self._launch = launch
+        self._job = job
+        self._pid = pid
+        self._pidfd = pidfd
+        self._reader = reader
+        self._capture = capture
+        self._on_output = on_output
+        self._stop = stop
+        self._tick_s = math.inf
+        self._began = self._heard = time.monotonic()
+        self._poll = select.poll()
+        self._poll.register(pidfd, select.POLLIN)
+        self._poll.register(reader, select.POLLIN)
+        if isinstance(stop, StopEvent):
+            self._poll.register(stop, select.POLLIN)
+        elif stop is not None:
+            self._tick_s = _TICK_S
+
+    def until_exit(self, grace_s: float) -> Ending | None:
+        ending: Ending | None = None
+        kill_at = give_up_at = math.inf
+        while True:
+            now = time.monotonic()
+            limits = (kill_at, give_up_at) if ending else (self._wall_at, self._silent_at, now + self._tick_s)
+            ready = self._wait(min(limits))
+            now = time.monotonic()
+            if self._reader in ready:
+                self._read()
+            if self._pidfd in ready:
+                return ending
+            if ending is None:
+                ending = self._limit_reached(now)
+                if ending:
+                    if isinstance(self._stop, StopEvent):
+                        self._poll.unregister(self._stop)
+                    kill_at = now + grace_s if self._launch.terminate(self._pid) else now
+            if now >= kill_at:
+                self._launch.kill(self._pid)
+                kill_at, give_up_at = math.inf, min(give_up_at, now + KILL_WAIT_S)
+            if now >= give_up_at:
+                raise SandboxError(f"process {self._pid} does not die of SIGKILL", remedy="look at its state in ps")
+
+    def drain(self) -> None:
+        """Read what is left in the pipe, for a short time only: a stranger may hold it open."""
+        until = time.monotonic() + DRAIN_S
+        self._poll.unregister(self._pidfd)
+        while self._reader >= 0 and time.monotonic() < until and self._reader in self._wait(until):
+            self._read()
+
+    @property
+    def _wall_at(self) -> float:
+        return self._began + self._job.wall_s
+
+    @property
+    def _silent_at(self) -> float:
+        return self._heard + self._job.silence_s if self._job.silence_s else math.inf
+
+    def _wait(self, until: float) -> set[int]:
+        timeout_s = max(0.0, until - time.monotonic())
+        return {fd for fd, _ in self._poll.poll(None if timeout_s == math.inf else math.ceil(timeout_s * 1000))}
+
+    def _read(self) -> None:
+        chunk = os.read(self._reader, _CHUNK_BYTES)
+        if not chunk:
+            self._poll.unregister(self._reader)
+            self._reader = -1
+            return
+        self._heard = time.monotonic()
+        kept = self._capture.take(chunk)
+        if kept and self._on_output:
+            self._on_output(kept)
+
+    def _limit_reached(self, now: float) -> Ending | None:
+        if self._stop is not None and self._stop.is_set():
+            return Ending.STOPPED
+        if self._capture.over and self._job.output_limit_ends:
+            return Ending.OUTPUT_LIMIT
+        if now >= self._wall_at:
+            return Ending.TIMED_OUT
+        if now >= self._silent_at:
+            return Ending.SILENT
+        return None
+
+
+def _outcome(
+    launch: Launch, job: Job, returncode: int, ending: Ending | None, capture: Capture, duration_s: float
+) -> Outcome:
+    exit_code = returncode if ending is None and returncode >= 0 else None
+    number = -returncode if ending is None and returncode < 0 else None
+    return Outcome(
+        ending=ending or Ending.EXITED,
+        exit_code=exit_code,
+        signal=number,
+        duration_s=duration_s,
+        tail=capture.tail,
+        output_bytes=capture.total_bytes,
+        output_digest=capture.digest,
+        reason=_limit_told(job, ending) if ending else ended_by_itself(launch, exit_code, number),
+    )
+
+
+def _limit_told(job: Job, ending: Ending) -> str:
+    match ending:
+        case Ending.TIMED_OUT:
+            return f"ended after {job.wall_s:g} s, its time limit"
+        case Ending.SILENT:
+            return f"ended after {job.silence_s:g} s without output"
+        case Ending.OUTPUT_LIMIT:
+            return f"ended at {job.output_limit_bytes} bytes of output, its limit"
+    return "stopped on request"
+
+
+def ended_by_itself(launch: Launch, exit_code: int | None, number: int | None) -> str:
+    """One line about an exit code or a signal; empty for exit code 0."""
+    if number == signal.SIGXFSZ:
+        limit = dict(launch.rlimits).get(resource.RLIMIT_FSIZE, 0)
+        return f"file size limit of {limit >> 20} MiB reached"
+    if number is not None:
+        return f"killed by {signal_name(number)}"
+    return f"exit code {exit_code}" if exit_code else ""
+
+
+def signal_name(number: int) -> str:
+    """`SIGKILL` for 9; a number without a name is written out."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
+
+
+def _told(error: Exception) -> str:
+    return getattr(error, "message", None) or str(error)

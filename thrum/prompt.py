@@ -1,0 +1,109 @@
+"""What an agent is told: the prompt of an attempt, put together from values. No file is read here."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from thrum.gate import CheckResult, GateResult, Verdict
+from thrum.task import Setback, Task
+
+NO_CHANGE_MARK = "THRUM: no-change-needed:"
+"""An agent that prints a line beginning so, with its reason behind it, claims that nothing needs to be done."""
+
+_TAIL_CHARS = 6000
+_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
+
+
+def plain_text(text: str) -> str:
+    """The text without terminal escapes and control characters, its line ends made `\\n`."""
+    return _CONTROL.sub("", _ANSI.sub("", text).replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def trimmed(text: str, limit_chars: int = _TAIL_CHARS) -> str:
+    """The text with its middle left out where it is too long; of both ends more of the last is kept."""
+    if len(text) <= limit_chars:
+        return text
+    head = limit_chars // 4
+    tail = limit_chars - head
+    return f"{text[:head]}\n[… {len(text) - limit_chars} characters left out …]\n{text[-tail:]}"
+
+
+def gate_setback(result: GateResult) -> str:
+    """What a failed gate tells the agent: every check that failed, its command, and what it printed."""
+    failed = [check for check in result.checks if check.verdict is Verdict.FAILED]
+    passed = [check.name for check in result.checks if check.verdict is Verdict.PASSED]
+    lines = [f"Gate `{result.gate}` failed in: {', '.join(check.name for check in failed)}."]
+    if passed:
+        lines.append(f"Passed: {', '.join(passed)}.")
+    share = max(1000, 2 * _TAIL_CHARS // max(1, len(failed)))
+    return "\n".join([*lines, *(_failed_check(check, share) for check in failed)])
+
+
+def _failed_check(check: CheckResult, limit_chars: int) -> str:
+    output = trimmed(plain_text(check.tail).strip(), limit_chars) or "(it printed nothing)"
+    ended = f"exit code {check.exit_code}" if check.exit_code is not None else "no exit code"
+    reason = f", {check.reason}" if check.reason else ""
+    return f"\nCheck `{check.name}` ({ended}{reason}), command: {check.command}\n```\n{output}\n```"
+
+
+def assemble(task: Task, *, role_text: str = "", repo_text: str = "", max_retries: int = 3) -> str:
+    """The whole prompt of the task's next attempt.
+
+    `role_text` is the role's template, `repo_text` the repository's own instructions; both may be empty.
+    """
+    parts = [
+        role_text.strip(),
+        f"# Task {task.id}: {task.title}",
+        task.description.strip(),
+        f"# About this repository\n\n{repo_text.strip()}" if repo_text.strip() else "",
+        _history(task, max_retries),
+        _RULES,
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _history(task: Task, max_retries: int) -> str:
+    if not task.setbacks:
+        return ""
+    last = task.setbacks[-1]
+    parts = [f"# What happened so far\n\nThis is attempt {len(task.attempts)}. {_title(last)}\n\n{last.text.strip()}"]
+    earlier = task.setbacks[:-1]
+    if earlier:
+        parts.append("Earlier attempts at this task:\n" + "\n".join(_line(setback) for setback in earlier))
+    files = next((attempt.files for attempt in reversed(task.attempts[:-1]) if attempt.files), ())
+    if files:
+        parts.append(f"The work tree holds the work so far; it changes: {_some(files)}.")
+    if task.retries:
+        parts.append(f"This is retry {task.retries} of {max_retries}.")
+    return "\n\n".join(parts)
+
+
+def _title(setback: Setback) -> str:
+    titles = {
+        "gate": "The last attempt did not pass a gate. Mend what it found:",
+        "rejected": "A person looked at the change and asks for this:",
+        "conflict": "The change conflicts with what landed meanwhile.",
+        "no-change": "The last attempt changed nothing.",
+    }
+    return titles.get(setback.cause, f"The last attempt ended early ({setback.cause}).")
+
+
+def _line(setback: Setback) -> str:
+    first = next((line.strip() for line in setback.text.splitlines() if line.strip()), "")
+    return f"- attempt {setback.token}, {setback.cause}: {trimmed(first, 300)}"
+
+
+def _some(files: Sequence[str], limit: int = 30) -> str:
+    more = f" and {len(files) - limit} more" if len(files) > limit else ""
+    return ", ".join(files[:limit]) + more
+
+
+_RULES = f"""\
+# How this works
+
+Change the files in the present directory, a git work tree; you need not commit. When you are done, your change is
+run through the repository's checks. Do not weaken, skip or delete tests or checks to make them pass. If you are
+certain that the task needs no change at all, change nothing and print one line that begins with
+`{NO_CHANGE_MARK}` followed by the reason."""

@@ -1,0 +1,133 @@
+"""What `setup_cmd` installs: made once for each state of the lock files, then read-only for agents and checks.
+
+The command runs in a sandbox, in a clean work tree, with the network if the configuration allows, and puts what
+it makes into the folder that `$THRUM_SETUP` names. The folder keeps its path, as virtual environments hold theirs.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from thrum.config import RepoConfig
+from thrum.errors import ToolError
+from thrum.files import Lock, remove_tree, write_atomically
+from thrum.gate import Command
+from thrum.git import Repository
+from thrum.job import Job
+from thrum.records import to_plain
+from thrum.sandbox import Sandbox
+from thrum.workspace import Workspace
+
+log = logging.getLogger(__name__)
+
+LOCK_FILES = (
+    "pyproject.toml",
+    "setup.py",
+    "setup.cfg",
+    "requirements.txt",
+    "requirements-dev.txt",
+    "requirements-test.txt",
+    "poetry.lock",
+    "uv.lock",
+    "Pipfile.lock",
+    "package.json",
+    "package-lock.json",
+    "yarn.lock",
+    "pnpm-lock.yaml",
+    "Cargo.toml",
+    "Cargo.lock",
+    "go.mod",
+    "go.sum",
+)
+"""What decides about dependencies where a repository does not name its `setup_files`."""
+
+
+def shell(command: Command) -> tuple[str, ...]:
+    """The arguments that run a command: a string through bash, where a failure inside a pipeline counts."""
+    return ("bash", "-o", "pipefail", "-c", command) if isinstance(command, str) else tuple(command)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provision:
+    """What a run needs to use a setup: paths to bind read-only and variables to set; both empty without one."""
+
+    readable: tuple[str, ...] = ()
+    env: Mapping[str, str]
+
+
+class Setups:
+    """The setups of one repository for one purpose, below `directory`.
+
+    Agents and gates have setups apart (`directory` tells them apart), so that nothing an agent's install did is
+    what the checks run with.
+    """
+
+    def __init__(self, directory: Path, repo: RepoConfig, sandbox: Sandbox, *, network: bool) -> None:
+        self._directory = directory
+        self._repo = repo
+        self._sandbox = sandbox
+        self._network = network
+        self._git = Repository(repo.path, repo.branch)
+
+    def provide(self, commit: str, workspace: Workspace) -> Provision:
+        """The setup that fits the commit, made now if it is not there; leaves the workspace clean at the commit.
+
+        Raises:
+            ToolError: the command failed; its output is in the error. Nothing half-made is ever used.
+        """
+        if not self._repo.setup_cmd:
+            return Provision(env={})
+        key = self._key(commit)
+        place, done = self._directory / key, self._directory / f"{key}.done"
+        self._directory.mkdir(parents=True, exist_ok=True)
+        with Lock(self._directory / f"{key}.lock", kind="setup").acquire(deadline_s=self._repo.setup_timeout_s):
+            if not done.exists():
+                self._make(place, commit, workspace)
+                write_atomically(done, commit.encode())
+        return Provision(readable=(str(place),), env={"THRUM_SETUP": str(place)})
+
+    def _make(self, place: Path, commit: str, workspace: Workspace) -> None:
+        remove_tree(place)
+        place.mkdir(mode=0o755)
+        if self._sandbox.uid is not None:
+            os.chown(place, self._sandbox.uid, self._sandbox.uid)
+        log.info("setting up dependencies", extra={"repo": self._repo.name, "commit": commit, "place": str(place)})
+        job = Job(
+            argv=shell(self._repo.setup_cmd),
+            cwd=str(workspace.tree),
+            env={"THRUM_SETUP": str(place)},
+            writable=(str(workspace.tree), str(place)),
+            readable=workspace.readable,
+            network=self._network,
+            wall_s=self._repo.setup_timeout_s,
+        )
+        outcome = self._sandbox.run(job)
+        workspace.prepare(commit)
+        if not outcome.ok:
+            raise ToolError(
+                f"setup_cmd of {self._repo.name} failed: {outcome.reason}\n{outcome.tail[-2000:]}",
+                command=job.argv,
+                exit_code_seen=outcome.exit_code,
+                output=outcome.tail,
+                remedy="run it by hand in a clean checkout; it must put what it installs into $THRUM_SETUP",
+            )
+
+    def _key(self, commit: str) -> str:
+        """Names what the setup depends on: the command, the lock files, the program that runs, this system."""
+        command = self._repo.setup_cmd
+        words = command.split() if isinstance(command, str) else list(command)
+        program = self._sandbox.which(words[0]) if words else None
+        parts = {
+            "command": to_plain(command),
+            "files": self._git.blobs(commit, self._repo.setup_files or LOCK_FILES),
+            "program": [os.path.realpath(program), os.stat(program).st_mtime_ns] if program else None,
+            "system": [os.uname().sysname, os.uname().machine],
+            "sandbox": self._sandbox.name,
+        }
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
