@@ -119,6 +119,7 @@ class Worldly:
             output_bytes=report.output_bytes,
             tail=report.tail,
             no_change=report.no_change,
+            retry_after_s=report.retry_after_s,
             started_at=report.started_at,
             ended_at=report.ended_at,
         )

@@ -212,7 +212,7 @@ class Ledger:
         self._send(effect.worker, m.AttemptAcknowledged(task=effect.task, token=effect.report.token))
 
     def worker_gone(self, worker: str, now: float) -> None:
-        """A worker's process ended: look after its attempt at once."""
+        """A worker's process ended, or has nothing to do: look after its attempt at once."""
         for task_id in self._nudges:
             attempt = self.tasks[task_id].attempt
             if attempt is not None and attempt.worker == worker:
@@ -423,6 +423,10 @@ class Ledger:
     # --- Workers ------------------------------------------------------------------------------------------------
 
     def _heartbeat(self, body: m.AttemptHeartbeat, now: float) -> None:
+        if not body.task:
+            # An idle worker: what it was told before it listened went nowhere.
+            self.worker_gone(f"worker.{self.setup.repo}.{body.slot}", now)
+            return
         task = self.tasks.get(body.task)
         if task is not None and task.id in self._nudges and body.token == _token(task):
             ending = task.state in ENDS or self._stopping

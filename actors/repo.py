@@ -140,6 +140,8 @@ class RepoActor:
         turn = self._ledger.turn(now)
         if turn.batch is not None:
             self._store.write(turn.batch)
+            for event in turn.batch.events:
+                log.info("%s: %s", event.task, event.kind, extra={"task": event.task, "seq": event.seq, **event.data})
         for send in turn.sends:
             self._send(send)
         for effect in turn.effects:

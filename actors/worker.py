@@ -134,9 +134,7 @@ class Slot:
         self.note(_Journal(asked=asked, started_at=started_at, report=report))
         return report
 
-    def _attempt(
-        self, asked: m.RunAttempt, stop: threading.Event, on_output: Any, started_at: float
-    ) -> m.AttemptReported:
+    def _attempt(self, asked: m.RunAttempt, stop: threading.Event, on_output: Any) -> m.AttemptReported:
         backend, role = resolve(self._project, "implementer")
         sandbox = self._sandbox(backend)
         try:
@@ -185,10 +183,14 @@ class Slot:
         result = read_result(backend, outcome.tail)
         output = self._out / "output.log"
         digest, size = self._outputs.adopt(output) if output.exists() else ("", 0)
+        ending, pause_s = _ENDINGS[outcome.ending], 0.0
+        if result.rate_limited_until is not None and not outcome.ok:
+            ending, pause_s = AttemptEnding.RATE_LIMITED, max(1.0, result.rate_limited_until - time.time())
         return m.AttemptReported(
             task=asked.task,
             token=asked.token,
-            ending=_ENDINGS[outcome.ending].value,
+            ending=ending.value,
+            retry_after_s=pause_s,
             reason=outcome.reason,
             exit_code=outcome.exit_code,
             session=result.session,

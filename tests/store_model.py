@@ -6,10 +6,11 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from thrum.batch import Batch, KeptReply, Loaded, Outgoing
+from thrum.gate import CheckResult, Gate, GateResult, Verdict
 from thrum.messages import LandingGranted
 from thrum.records import evolve, to_plain
 from thrum.store import Store
-from thrum.task import Event, Task
+from thrum.task import Approval, Attempt, AttemptEnding, Candidate, Event, Setback, State, Task, WaitingFor
 
 REPO = "my-project"
 
@@ -85,3 +86,21 @@ def filled(store: Store, events: int = 20) -> Model:
     for number in range(3, events):
         store.write(model.change(f"{REPO}-{number % 3 + 1}", {"reason": f"event {number}", "retries": number}))
     return model
+
+
+def all_fields() -> Task:
+    """A task in which each kind of field is used."""
+    checks = (CheckResult(name="test", verdict=Verdict.FAILED, exit_code=1, tail="naïve ☂"),)
+    return Task(
+        id=f"{REPO}-1",
+        repo=REPO,
+        title="t",
+        state=State.GATE3,
+        waiting_for=WaitingFor.CLEAN_CHECKOUT,
+        slot=True,
+        attempts=(Attempt(token=1, base="b", ending=AttemptEnding.LOST, exit_code=None, files=("a", "b")),),
+        setbacks=(Setback(cause="gate", text="x"),),
+        gates=(GateResult(gate=Gate.PROOF, verdict=Verdict.FAILED, checks=checks, vector={"a": "b"}),),
+        approvals=(Approval(by="me", at=1.0, commit="c", base="b"),),
+        candidate=Candidate(base="b", commit="c", tree="t", vector={"a": "b"}),
+    )

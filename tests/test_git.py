@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.repositories import commit, commit_aside, content, git, make_repository, write
+from thrum.checkouts import Checkout
 from thrum.errors import GitError, RepositoryError
 from thrum.git import Blocked, Conflict, Landed, Merged, Moved, Repository
 from thrum.gitprogram import run
@@ -238,6 +239,18 @@ def test_the_users_environment_configuration_and_hooks_have_no_part(
     assert git(place, "show", "--no-patch", "--format=%an %cn", merged.commit) == "Thrum Thrum"
 
 
+def test_replaced_objects_are_seen_as_they_are(place: Path, repository: Repository) -> None:
+    head = commit(place, {"a.txt": "real\n"})
+    git(place, "replace", head, commit_aside(place, f"{head}~1", {"a.txt": "shown\n"}))
+    assert repository.read_file(head, "a.txt") == b"real\n"
+    assert repository.tree_of(head) == git(place, "--no-replace-objects", "rev-parse", f"{head}^{{tree}}")
+
+
+def test_an_include_of_a_home_that_we_do_not_have_is_passed_over(place: Path, repository: Repository) -> None:
+    git(place, "config", "include.path", "~/extra.gitconfig")
+    repository.inspect()
+
+
 def test_git_ends_when_its_time_is_over(tmp_path: Path) -> None:
     reader, writer = os.pipe()  # which never says anything
     try:
@@ -457,6 +470,21 @@ def test_a_branch_that_moved_is_left_alone(place: Path, repository: Repository) 
     tip = commit(place, {"b.txt": "more\n"})
     assert repository.land(old, new) == Moved(tip=tip)
     assert repository.tip() == tip
+
+
+def test_a_branch_that_moves_in_the_middle_of_a_landing_is_left_alone(place: Path) -> None:
+    class Slow(Repository):
+        def checkouts(self) -> tuple[Checkout, ...]:
+            found = super().checkouts()
+            commit(place, {"b.txt": "in between\n"})
+            return found
+
+    repository = Slow(place, "main")
+    old = repository.tip()
+    answer = repository.land(old, commit_aside(place, old, {"a.txt": "new\n"}))
+    assert answer == Moved(tip=git(place, "rev-parse", "main"))
+    assert content(place, "main", "b.txt") == "in between"
+    assert git(place, "status", "--porcelain") == ""
 
 
 def test_a_landing_that_would_take_commits_off_the_branch_is_an_error(place: Path, repository: Repository) -> None:

@@ -13,39 +13,17 @@ import msgpack
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from store_model import REPO, Model, filled
+from store_model import REPO, Model, all_fields, filled
 
 from thrum.batch import Batch, KeptReply, Outgoing
 from thrum.errors import StoreDamagedError, StoreError
-from thrum.gate import CheckResult, Gate, GateResult, Verdict
 from thrum.messages import ReleaseLanding, Reply
 from thrum.records import to_plain
 from thrum.storage import LevelRows, open_store
 from thrum.store import Changes, MemoryRows, Rows, Store
 from thrum.store import store as store_module
 from thrum.store.layout import new_packer, unpack
-from thrum.task import Approval, Attempt, AttemptEnding, Candidate, Event, Setback, State, Task, WaitingFor
-
-
-def all_fields() -> Task:
-    """A task in which each kind of field is used."""
-    checks = (CheckResult(name="test", verdict=Verdict.FAILED, exit_code=1, tail="naïve ☂"),)
-    return Task(
-        id=f"{REPO}-1",
-        repo=REPO,
-        title="t",
-        state=State.GATE3,
-        waiting_for=WaitingFor.CLEAN_CHECKOUT,
-        slot=True,
-        attempts=(Attempt(token=1, base="b", ending=AttemptEnding.LOST, exit_code=None, files=("a", "b")),),
-        setbacks=(Setback(cause="gate", text="x"),),
-        gates=(GateResult(gate=Gate.PROOF, verdict=Verdict.FAILED, checks=checks, vector={"a": "b"}),),
-        approvals=(Approval(by="me", at=1.0, commit="c", base="b"),),
-        candidate=Candidate(base="b", commit="c", tree="t", vector={"a": "b"}),
-    )
-
-
-# --- Both kinds of rows ---------------------------------------------------------------------------------------
+from thrum.task import Event, State, Task
 
 
 class MemoryPlace:
@@ -107,7 +85,7 @@ task_changes = st.fixed_dictionaries(
     optional={
         "reason": st.text(max_size=20),
         "retries": st.integers(0, 2**40),
-        "wake_at": st.floats(allow_nan=False),
+        "wake_at": st.floats(allow_nan=False, allow_infinity=False),
         "state": st.sampled_from([str(state) for state in State]),
         "depends_on": st.lists(st.text(max_size=5), max_size=3),
         "attempts": st.just(to_plain(all_fields().attempts)),
@@ -119,7 +97,7 @@ plain = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3),
     max_leaves=5,
 )
-replies = st.builds(KeptReply, at=st.floats(allow_nan=False), reply=st.builds(Reply, value=plain))
+replies = st.builds(KeptReply, at=st.floats(allow_nan=False, allow_infinity=False), reply=st.builds(Reply, value=plain))
 destinations = st.sampled_from(["repo.a", "repo.b", "repo.a/x"])
 steps = st.one_of(
     st.tuples(st.just(Model.add), st.text(max_size=5)),

@@ -11,27 +11,37 @@ from __future__ import annotations
 
 import contextlib
 import glob
-import json
 import logging
 import os
 import re
-import select
+import resource
 import shutil
 import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
 from thrum import marks, process, seccomp
+from thrum.bubble import Bubble, Status
 from thrum.cgroup import Group, Hits, Limits
 from thrum.config import SandboxConfig
 from thrum.errors import SandboxError
 from thrum.job import Ending, Job, Outcome
-from thrum.mounts import ETC_DIRECTORIES, ETC_FILES, SYSTEM, Access, Mount, parents, plan, visible
+from thrum.mounts import (
+    ETC_DIRECTORIES,
+    ETC_FILES,
+    SYSTEM,
+    Access,
+    Mount,
+    find_program,
+    parents,
+    plan,
+    visible,
+)
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +81,6 @@ class Bubblewrap:
         self._system = _system()
         self._filter = seccomp.program(os.uname().machine)
         plan(readable=config.mount_paths, writable=(), private=private)
-        marks.sweep_exactly(name)
         self._group = Group(
             Limits(
                 memory_mb=config.memory_limit_mb,
@@ -83,6 +92,8 @@ class Bubblewrap:
         try:
             if config.limits == "enforced":
                 self._group.demand()
+            # With the group comes the lock on our name: whoever still bears our mark is a leftover.
+            marks.sweep_exactly(name)
             self._try_out()
         except BaseException:
             self.close()
@@ -100,12 +111,16 @@ class Bubblewrap:
         with self._busy, ExitStack() as stack:
             roots = self._roots(*job.readable, *job.writable)
             path = job.env.get("PATH") or self._path(roots)
-            program = _which(job.argv[0], path, job.cwd, roots)
+            program = find_program(job.argv[0], path, job.cwd, roots, self.uid)
             if program is None:
-                return Outcome(ending=Ending.NOT_FOUND, reason=f"there is no program {job.argv[0]!r} in the sandbox")
+                return Outcome(
+                    ending=Ending.NOT_FOUND, reason=f"there is no program {job.argv[0]!r} in the sandbox"
+                )
             try:
                 mounts = plan(
-                    readable=(*self._config.mount_paths, *job.readable), writable=job.writable, private=self._private
+                    readable=(*self._config.mount_paths, *job.readable),
+                    writable=job.writable,
+                    private=self._private,
                 )
                 launch = self._launch(job, program, path, mounts, stack)
             except (SandboxError, OSError) as error:
@@ -116,7 +131,7 @@ class Bubblewrap:
 
     def which(self, program: str) -> str | None:
         roots = self._roots()
-        return _which(program, self._path(roots), "/", roots)
+        return find_program(program, self._path(roots), "/", roots, self.uid)
 
     def describe(self) -> dict[str, Any]:
         config = self._config
@@ -128,7 +143,14 @@ class Bubblewrap:
         limits = {name: f"{means}: {amounts[name]}" for name, means in self._group.means.items()}
         if config.file_size_limit_mb:
             limits["file_size"] = f"RLIMIT_FSIZE: {config.file_size_limit_mb} MiB"
-        gaps = [f"the limit on {name} does not bind" for name in self._group.missing]
+        stand_ins = {
+            "memory": "each process by itself",
+            "pids": "all sandboxes together" if self.uid else "not at all",
+        }
+        gaps = [
+            f"the limit on {name} binds {stand_ins.get(name, 'not at all')}: there is no control group for it"
+            for name in self._group.missing
+        ]
         if self._filter is None:
             gaps.append(f"no system call filter for {os.uname().machine}: keyrings are shared with the host")
             if self.uid is not None or self._version < _NESTING_SINCE:
@@ -168,17 +190,28 @@ class Bubblewrap:
 
     def _launch(
         self, job: Job, program: str, path: str, mounts: tuple[Mount, ...], stack: ExitStack
-    ) -> _Bubble:
+    ) -> Bubble:
         files = {name: _memory_file(name, text, stack) for name, text in self._etc_files(job).items()}
         options = [
             *self._isolation(job),
             *self._system,
             *("--dir", "/etc/ssl"),
-            *(part for name, fd in files.items() for part in ("--perms", "0444", "--file", str(fd), f"/etc/{name}")),
+            *(
+                part
+                for name, fd in files.items()
+                for part in ("--perms", "0444", "--file", str(fd), f"/etc/{name}")
+            ),
             *_shown(mounts),
             *("--remount-ro", "/", "--chdir", job.cwd, "--clearenv"),
         ]
-        environment = {"PATH": path, "HOME": HOME, "TMPDIR": "/tmp", "LANG": "C.UTF-8", "USER": USER, **job.env}
+        environment = {
+            "PATH": path,
+            "HOME": HOME,
+            "TMPDIR": "/tmp",
+            "LANG": "C.UTF-8",
+            "USER": USER,
+            **job.env,
+        }
         loader = {name: value for name, value in environment.items() if _LOADER_VARIABLES.match(name)}
         early = environment if self.uid is None else environment.items() - loader.items()
         options += [part for name, value in dict(early).items() for part in ("--setenv", name, value)]
@@ -190,18 +223,38 @@ class Bubblewrap:
         stack.callback(os.close, writer)
         options += ["--json-status-fd", str(writer)]
         # By descriptor: the environment may hold keys, and /proc/PID/cmdline is everybody's to read.
-        files["options"] = _memory_file("options", "\0".join([*options, ""]).encode(), stack)
-        return _Bubble(
-            argv=(self._bwrap, "--args", str(files["options"]), "--", *self._drop(loader), program, *job.argv[1:]),
+        if any("\0" in option for option in options):
+            raise SandboxError("a path or variable holds a NUL character")
+        files["options"] = _memory_file("options", os.fsencode("\0".join([*options, ""])), stack)
+        return Bubble(
+            argv=(
+                self._bwrap,
+                "--args",
+                str(files["options"]),
+                "--",
+                *self._drop(loader),
+                program,
+                *job.argv[1:],
+            ),
             env={"PATH": _DEFAULT_PATH, marks.MARK: self._mark},
             cwd="/",
             pass_fds=(*files.values(), writer),
-            rlimits=process.file_size_limit(self._config.file_size_limit_mb),
+            rlimits=self._rlimits(),
             output_owner=self.uid,
             groups=self._group.doors,
             group=self._group,
-            status=_Status(reader),
+            status=Status(reader),
         )
+
+    def _rlimits(self) -> tuple[tuple[int, int], ...]:
+        """Limits of single processes; with `best-effort` they stand in for control groups as far as they go."""
+        limits = process.file_size_limit(self._config.file_size_limit_mb)
+        if "memory" in self._group.missing:
+            limits += ((resource.RLIMIT_DATA, self._config.memory_limit_mb << 20),)
+        if "pids" in self._group.missing and self.uid is not None:
+            # Counted over all sandboxes, as they share the user id; of an ordinary user it would count the desktop.
+            limits += ((resource.RLIMIT_NPROC, self._config.pids_limit),)
+        return limits
 
     def _etc_files(self, job: Job) -> dict[str, bytes]:
         """Files of /etc as copies: a mount of each would take longer than all the rest of a start."""
@@ -215,7 +268,10 @@ class Bubblewrap:
         uid, gid = (UID, UID) if self.uid is not None else (os.getuid(), os.getgid())
         nobody = "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
         passwd = f"root:x:0:0:root:/root:/bin/sh\n{USER}:x:{uid}:{gid}:Thrum:{HOME}:/bin/sh\n{nobody}"
-        return {"passwd": passwd.encode(), "group": f"root:x:0:\n{USER}:x:{gid}:\nnogroup:x:65534:\n".encode()}
+        return {
+            "passwd": passwd.encode(),
+            "group": f"root:x:0:\n{USER}:x:{gid}:\nnogroup:x:65534:\n".encode(),
+        }
 
     def _isolation(self, job: Job) -> list[str]:
         options = ["--die-with-parent", "--new-session", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
@@ -224,7 +280,9 @@ class Bubblewrap:
             options.append("--unshare-net")
         if self.uid is not None:
             options += ["--cap-drop", "ALL"]
-            options += [part for name in ("SETUID", "SETGID", "SETPCAP") for part in ("--cap-add", f"CAP_{name}")]
+            options += [
+                part for name in ("SETUID", "SETGID", "SETPCAP") for part in ("--cap-add", f"CAP_{name}")
+            ]
         else:
             options += ["--unshare-user", *(["--disable-userns"] if self._version >= _NESTING_SINCE else [])]
         return options
@@ -239,7 +297,7 @@ class Bubblewrap:
             drop += ["/usr/bin/env", *(f"{name}={value}" for name, value in loader.items())]
         return drop
 
-    def _judge(self, outcome: Outcome, launch: _Bubble, before: Hits, after: Hits) -> Outcome:
+    def _judge(self, outcome: Outcome, launch: Bubble, before: Hits, after: Hits) -> Outcome:
         """The outcome of the program, from that of bubblewrap."""
         if outcome.ending is not Ending.EXITED:
             return outcome
@@ -256,87 +314,10 @@ class Bubblewrap:
         if out_of_memory:
             return replace(outcome, reason=f"memory limit of {self._config.memory_limit_mb} MiB reached")
         if after.pids > before.pids:
-            return replace(outcome, reason=f"limit of {self._config.pids_limit} processes reached; {outcome.reason}")
+            return replace(
+                outcome, reason=f"limit of {self._config.pids_limit} processes reached; {outcome.reason}"
+            )
         return outcome
-
-
-class _Status:
-    """What bubblewrap says on its status pipe: its first process, and the program's exit code once it ran."""
-
-    def __init__(self, reader: int) -> None:
-        self._reader = reader
-        self._text = b""
-
-    @property
-    def init(self) -> int | None:
-        """The id of process 1 of the sandbox, as we see it; None before it exists and when it is gone."""
-        pid = self._field("child-pid")
-        if pid is None:
-            return None
-        try:
-            with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
-                inside = re.search(r"^NSpid:.*\t(\d+)$", file.read(), re.MULTILINE)
-        except OSError:
-            return None
-        return pid if inside and inside[1] == "1" else None
-
-    @property
-    def ran(self) -> bool:
-        """Whether the program was started and ended by itself."""
-        return self._field("exit-code") is not None
-
-    def _field(self, name: str) -> int | None:
-        try:
-            while more := os.read(self._reader, 4096):
-                self._text += more
-        except BlockingIOError:
-            pass
-        for line in self._text.splitlines():
-            value = json.loads(line).get(name)
-            if value is not None:
-                return int(value)
-        return None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Bubble(process.Launch):
-    group: Group
-    status: _Status
-
-    def terminate(self, pid: int) -> bool:
-        # Process 1 leads the program's group, and takes no signal but SIGKILL itself. Bubblewrap outside, which
-        # is `pid`, would fall at once and take all with it.
-        init = self.status.init
-        return init is not None and process.signal_group(init, signal.SIGTERM)
-
-    def kill(self, pid: int) -> None:
-        # The end of process 1 is the end of its namespace.
-        init = self.status.init
-        if init is not None:
-            process.signal_group(init, signal.SIGKILL)
-        process.signal_group(pid, signal.SIGKILL)
-
-    def clear(self, pid: int) -> None:
-        process.signal_group(pid, signal.SIGKILL)
-        init = self.status.init
-        if init is not None:
-            _await_end(init)
-        self.group.clear()
-
-
-def _await_end(pid: int) -> None:
-    """Wait until process 1 of a sandbox is gone; it dies with bubblewrap, and its namespace before it."""
-    try:
-        pidfd = os.pidfd_open(pid)
-    except OSError:
-        return
-    try:
-        poll = select.poll()
-        poll.register(pidfd, select.POLLIN)
-        if not poll.poll(process.KILL_WAIT_S * 1000):
-            raise SandboxError(f"the sandbox of process {pid} does not end", remedy="look at its state in ps")
-    finally:
-        os.close(pidfd)
 
 
 def _bubblewrap() -> tuple[str, tuple[int, ...]]:
@@ -346,7 +327,9 @@ def _bubblewrap() -> tuple[str, tuple[int, ...]]:
             "the sandbox 'os-native' needs bubblewrap, and there is no `bwrap` on PATH",
             remedy="install it (apt install bubblewrap), or set another [sandbox] backend",
         )
-    said = subprocess.run((found, "--version"), capture_output=True, text=True, timeout=60, check=False).stdout
+    said = subprocess.run(
+        (found, "--version"), capture_output=True, text=True, timeout=60, check=False
+    ).stdout
     version = tuple(int(part) for part in re.findall(r"\d+", said)[:3])
     if version < _OLDEST:
         raise SandboxError(f"{found} is too old: {said.strip()!r}", remedy="install bubblewrap 0.5 or later")
@@ -363,19 +346,21 @@ def _setpriv() -> str:
     return found
 
 
-def _which(program: str, path: str, cwd: str, roots: tuple[str, ...]) -> str | None:
-    """The program's absolute path if it is executable and it, with what it links to, is seen inside."""
-    directories = [""] if "/" in program else path.split(":")
-    for directory in directories:
-        candidate = os.path.normpath(os.path.join(cwd, directory, program))
-        if os.path.isfile(candidate) and os.access(candidate, os.X_OK) and visible(candidate, roots):
-            return candidate
-    return None
-
-
 def _system() -> list[str]:
     """Options for what every sandbox has: the system's programs, read-only, and scratch space of its own."""
-    options = ["--perms", "0755", "--tmpfs", "/", "--dir", "/etc", "--dir", "/var", "--symlink", "/tmp", "/var/tmp"]
+    options = [
+        "--perms",
+        "0755",
+        "--tmpfs",
+        "/",
+        "--dir",
+        "/etc",
+        "--dir",
+        "/var",
+        "--symlink",
+        "/tmp",
+        "/var/tmp",
+    ]
     for path in SYSTEM:
         if os.path.islink(path):
             options += ["--symlink", os.readlink(path), path]

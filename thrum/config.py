@@ -256,7 +256,8 @@ class SandboxConfig:
     pass_env: tuple[str, ...] = ()
     """Names of variables of `thrum up` that agents and checks may see."""
     env: dict[str, str] = field(default_factory=dict)
-    """Variables set for agents, checks and `setup_cmd`. HOME is empty there: tell tools here where to look instead."""
+    """Variables set for agents, checks and `setup_cmd`; `~/` at the beginning of a value is your home. HOME is an
+    empty folder in there: tools that keep something in yours must be told where it is."""
     limits: Literal["enforced", "best-effort"] = "enforced"
     """`enforced`: a limit that cannot bind on this machine is an error. `best-effort`: it is said in the log."""
 

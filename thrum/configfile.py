@@ -195,6 +195,10 @@ def _absolute(directory: Path, path: str) -> str:
     return os.path.normpath(directory / os.path.expanduser(path)) if path else ""
 
 
+def _at_home(value: str) -> str:
+    return os.path.expanduser(value) if value.startswith("~/") else value
+
+
 def _repo_at(directory: Path, repo: RepoConfig) -> RepoConfig:
     return replace(
         repo,
@@ -221,7 +225,11 @@ def _pipeline_at(directory: Path, pipeline: PipelineConfig) -> PipelineConfig:
         roles=_each_role(
             pipeline.roles, lambda role: replace(role, prompt_template=_absolute(directory, role.prompt_template))
         ),
-        sandbox=replace(sandbox, mount_paths=_all_absolute(directory, sandbox.mount_paths)),
+        sandbox=replace(
+            sandbox,
+            mount_paths=_all_absolute(directory, sandbox.mount_paths),
+            env={name: _at_home(value) for name, value in sandbox.env.items()},
+        ),
     )
 
 

@@ -341,6 +341,8 @@ class AttemptReported(Message):
     output_bytes: int = 0
     tail: str = ""
     no_change: str = ""
+    retry_after_s: float = 0.0
+    """How long the model's provider asks to wait; 0 where it does not say."""
     started_at: float = 0.0
     ended_at: float = 0.0
 

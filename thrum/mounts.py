@@ -6,6 +6,7 @@ Pure but for looking at the host's file names. Nothing here runs bubblewrap.
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -72,7 +73,9 @@ def plan(*, readable: Iterable[str], writable: Iterable[str], private: Iterable[
         for path in mounts:
             real = os.path.realpath(path)
             if real == hidden:
-                raise SandboxError(f"{path} is private to Thrum: it cannot be mounted", remedy="mount something else")
+                raise SandboxError(
+                    f"{path} is private to Thrum: it cannot be mounted", remedy="mount something else"
+                )
             if hidden.startswith(real + os.sep):
                 mask = path + hidden[len(real) :]
                 if not os.path.exists(hidden):
@@ -86,7 +89,9 @@ def _checked(path: str) -> str:
         raise SandboxError(f"{path!r} cannot be mounted: it is not absolute", remedy="give the whole path")
     path = os.path.normpath("/" + path.lstrip("/"))
     if path == "/" or path == "/proc" or path.startswith("/proc/"):
-        raise SandboxError(f"{path} cannot be mounted: it would show the whole host", remedy="mount less of it")
+        raise SandboxError(
+            f"{path} cannot be mounted: it would show the whole host", remedy="mount less of it"
+        )
     return path
 
 
@@ -94,6 +99,24 @@ def visible(path: str, roots: Iterable[str]) -> bool:
     """Whether a host path, links followed, lies in one of the directories that are shown (links resolved)."""
     real = os.path.realpath(path)
     return any(real == root or real.startswith(root + os.sep) for root in roots)
+
+
+def find_program(program: str, path: str, cwd: str, roots: tuple[str, ...], uid: int | None) -> str | None:
+    """The program's absolute path, if it may be executed inside and it, with what it links to, is seen there."""
+    directories = [""] if "/" in program else path.split(":")
+    for directory in directories:
+        candidate = os.path.normpath(os.path.join(cwd, directory, program))
+        if os.path.isfile(candidate) and _executable(candidate, uid) and visible(candidate, roots):
+            return candidate
+    return None
+
+
+def _executable(path: str, uid: int | None) -> bool:
+    """Whether the user may execute the file; what root may says nothing about another."""
+    if uid is None:
+        return os.access(path, os.X_OK)
+    found = os.stat(path)
+    return bool(found.st_mode & (stat.S_IXUSR if found.st_uid == uid else stat.S_IXOTH))
 
 
 def parents(path: str) -> list[str]:

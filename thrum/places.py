@@ -63,6 +63,11 @@ class Places:
         """What the scheduler last heard of each repository."""
         return self.state / "schedule"
 
+    @property
+    def stores(self) -> Path:
+        """The LevelDB stores, one for each repository."""
+        return self.state / "store"
+
     def store(self, repo: str) -> Path:
         """The LevelDB store of a repository."""
-        return self.state / "store" / repo
+        return self.stores / repo

@@ -6,7 +6,6 @@ pidfd, the output's pipe and a stop event in one poll. Nothing here isolates any
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import math
 import os
@@ -20,6 +19,7 @@ import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from thrum.capture import Capture
 from thrum.errors import SandboxError
 from thrum.job import Ending, Job, Outcome
 
@@ -138,11 +138,11 @@ def run(
                 return Outcome(ending=Ending.NOT_STARTED, reason=_told(error))
             finally:
                 os.close(writer)
-            with child:
-                refused = _admit(launch, child)
-                if refused:
-                    return Outcome(ending=Ending.NOT_STARTED, reason=refused)
-                ending = _follow(launch, job, child, reader, capture, on_output, stop, grace_s)
+            refused = _admit(launch, child)
+            if refused:
+                child.wait()
+                return Outcome(ending=Ending.NOT_STARTED, reason=refused)
+            ending = _follow(launch, job, child, reader, capture, on_output, stop, grace_s)
         finally:
             os.close(reader)
         return _outcome(launch, job, child.returncode, ending, capture, time.monotonic() - began)
@@ -159,62 +159,16 @@ def signal_group(pid: int, number: signal.Signals) -> bool:
         os.killpg(pid, number)
     except ProcessLookupError:
         return False
+    except PermissionError:
+        log.warning("a process may not be signalled", extra={"group": pid, "signal": number})
     return True
 
 
-class Capture:
-    """The output of one run: a bounded file with its digest, and the tail in memory."""
-
-    def __init__(self, path: str, *, limit_bytes: int, tail_bytes: int) -> None:
-        self.total_bytes = 0
-        self.over = False
-        self._path = path
-        self._limit_bytes = limit_bytes
-        self._tail_bytes = tail_bytes
-        self._tail = bytearray()
-        self._hash = hashlib.sha256()
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-        self._file = os.open(path, flags, 0o600) if path else -1
-
-    def __enter__(self) -> Capture:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._file >= 0:
-            os.close(self._file)
-
-    def take(self, chunk: bytes) -> bytes:
-        """Take in what was read; returns the part of it that is within the limit."""
-        kept = chunk[: max(0, self._limit_bytes - self.total_bytes)]
-        self.total_bytes += len(chunk)
-        self.over = self.total_bytes > self._limit_bytes
-        self._tail += chunk
-        if len(self._tail) > 2 * self._tail_bytes + _CHUNK_BYTES:
-            del self._tail[: -self._tail_bytes or None]
-        if self._file >= 0 and kept:
-            self._hash.update(kept)
-            self._write(kept)
-        return kept
-
-    def _write(self, data: bytes) -> None:
-        view = memoryview(data)
-        try:
-            while view:
-                view = view[os.write(self._file, view) :]
-        except OSError as error:
-            raise SandboxError(
-                f"the output cannot be kept: {_told(error)}", remedy="free disk space, then retry"
-            ) from error
-
-    @property
-    def tail(self) -> str:
-        """The end of the output as text."""
-        return self._tail[-self._tail_bytes :].decode(errors="replace") if self._tail_bytes else ""
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the file's content; empty without a file."""
-        return self._hash.hexdigest() if self._file >= 0 else ""
+def await_exit(pidfd: int, timeout_s: float) -> bool:
+    """Wait for the end of the process that the descriptor holds; whether it came in time."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(timeout_s * 1000))
 
 
 def _spawn(launch: Launch, stdin_path: str, output: int) -> subprocess.Popen[bytes]:
@@ -273,8 +227,10 @@ def _follow(
             launch.kill(child.pid)
             raise
         finally:
-            child.wait()
-            launch.clear(child.pid)
+            # Cleared before it is reaped: until then nobody else can get its id, which is that of its group.
+            if await_exit(pidfd, KILL_WAIT_S):
+                launch.clear(child.pid)
+                child.wait()
         watch.drain()
     finally:
         os.close(pidfd)
@@ -337,7 +293,9 @@ class _Watch:
                 self._launch.kill(self._pid)
                 kill_at, give_up_at = math.inf, min(give_up_at, now + KILL_WAIT_S)
             if now >= give_up_at:
-                raise SandboxError(f"process {self._pid} does not die of SIGKILL", remedy="look at its state in ps")
+                raise SandboxError(
+                    f"process {self._pid} does not die of SIGKILL", remedy="look at its state in ps"
+                )
 
     def drain(self) -> None:
         """Read what is left in the pipe, for a short time only: a stranger may hold it open."""
@@ -356,7 +314,9 @@ class _Watch:
 
     def _wait(self, until: float) -> set[int]:
         timeout_s = max(0.0, until - time.monotonic())
-        return {fd for fd, _ in self._poll.poll(None if timeout_s == math.inf else math.ceil(timeout_s * 1000))}
+        return {
+            fd for fd, _ in self._poll.poll(None if timeout_s == math.inf else math.ceil(timeout_s * 1000))
+        }
 
     def _read(self) -> None:
         chunk = os.read(self._reader, _CHUNK_BYTES)
@@ -392,7 +352,7 @@ def _outcome(
         signal=number,
         duration_s=duration_s,
         tail=capture.tail,
-        output_bytes=capture.total_bytes,
+        output_bytes=capture.kept_bytes,
         output_digest=capture.digest,
         reason=_limit_told(job, ending) if ending else ended_by_itself(launch, exit_code, number),
     )

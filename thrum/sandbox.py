@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from thrum import marks, process
+from thrum import cgroup, marks, process
 from thrum.config import SandboxConfig
 from thrum.errors import SandboxError
 from thrum.job import Ending, Job, Outcome
@@ -74,6 +74,17 @@ class Sandbox(Protocol):
     ) -> None: ...
 
 
+def sweep(prefix: str) -> int:
+    """Kill every process that a sandbox started whose owner's name begins with `prefix`; how many those were.
+
+    For the time after a crash, before anything of that prefix is started again. Neither we nor our ancestors are
+    touched. Control groups that were left empty go, too.
+    """
+    killed = marks.sweep(prefix)
+    cgroup.remove_empty(prefix)
+    return killed
+
+
 BACKENDS = ("os-native", "none")
 
 
@@ -117,7 +128,9 @@ class NoSandbox:
         self._mark = name
         self._busy = threading.Lock()
         marks.sweep_exactly(name)
-        log.warning("sandbox 'none' isolates nothing", extra={"sandbox": name, "gaps": self.describe()["gaps"]})
+        log.warning(
+            "sandbox 'none' isolates nothing", extra={"sandbox": name, "gaps": self.describe()["gaps"]}
+        )
 
     def run(
         self,
@@ -145,7 +158,11 @@ class NoSandbox:
 
     def describe(self) -> dict[str, Any]:
         config = self._config
-        limits = {"file_size": f"RLIMIT_FSIZE: {config.file_size_limit_mb} MiB"} if config.file_size_limit_mb else {}
+        limits = (
+            {"file_size": f"RLIMIT_FSIZE: {config.file_size_limit_mb} MiB"}
+            if config.file_size_limit_mb
+            else {}
+        )
         gaps = [
             "a job can read and write whatever this user can, the network and the project's own files included",
             "memory, processor and process-count limits do not bind",

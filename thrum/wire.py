@@ -57,7 +57,7 @@ def configure(socket: zmq.Socket[bytes], *, max_message_bytes: int = MAX_MESSAGE
     socket.setsockopt(zmq.HEARTBEAT_TTL, 15_000)
     socket.setsockopt(zmq.RECONNECT_IVL, 50)
     socket.setsockopt(zmq.RECONNECT_IVL_MAX, 1_000)
-    if socket.socket_type == zmq.ROUTER:
+    if socket.getsockopt(zmq.TYPE) == zmq.ROUTER:
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)
         # A routing id belongs to one life of one process, so a second connection under it is that process's own
         # after a cut that we have not noticed yet; without handover it would go unheard.

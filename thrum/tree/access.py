@@ -23,7 +23,7 @@ from thrum.config import Project
 from thrum.configfile import save_snapshot
 from thrum.errors import BusyError, NotFoundError, ThrumError
 from thrum.files import Holder, Lock, holder_of
-from thrum.messages import GetSchedule
+from thrum.messages import GetRepoStatus, GetSchedule
 from thrum.places import Places
 from thrum.tree.spawning import broker_spec, busy, end, endpoint_of, last_words, repo_spec, spawn, spawn_broker
 
@@ -42,8 +42,7 @@ def attached(directory: Path, project: Project, repos: tuple[str, ...]) -> Itera
     Raises:
         BusyError: another command has the project for itself, and does not end in time.
     """
-    places = Places(directory)
-    places.state.mkdir(mode=0o700, exist_ok=True)
+    places = _made(directory)
     deadline = time.monotonic() + WAIT_S
     lock = Lock(places.lock, kind="command", details={"endpoint": endpoint_of(directory)})
     while True:
@@ -73,14 +72,29 @@ def _transient(places: Places, project: Project, repos: tuple[str, ...]) -> Iter
         actors = {spec.name: spawn(spec, places.logs) for spec in specs}
         for actor in actors.values():
             stack.callback(end, actor, 5.0)
-        try:
-            yield endpoint
-        except BusyError as error:
-            ended = [name for name, actor in actors.items() if actor.poll() is not None]
-            if ended:
-                words = last_words(ended[0], places.logs)
-                raise ThrumError(f"{ended[0]} did not start: {words}", remedy="`thrum check` looks deeper") from error
-            raise
+        _await_actors(endpoint, actors, places)
+        yield endpoint
+
+
+def _await_actors(endpoint: str, actors: dict[str, subprocess.Popen[bytes]], places: Places) -> None:
+    """Return when each of the actors answers.
+
+    Raises:
+        ThrumError: one of them ended instead.
+    """
+    deadline = time.monotonic() + WAIT_S
+    with Client(endpoint) as client:
+        for name, process in actors.items():
+            while True:
+                try:
+                    client.request(name, GetRepoStatus(), timeout_s=0.5, retry_every_s=0.02)
+                    break
+                except BusyError:
+                    if process.poll() is not None:
+                        words = last_words(name, places.logs)
+                        raise ThrumError(f"{name} did not start: {words}", remedy="`thrum check` looks deeper") from None
+                    if time.monotonic() >= deadline:
+                        raise
 
 
 @contextmanager
@@ -101,8 +115,7 @@ def _supervised(directory: Path, project: Project, *, kind: str, agents: int, wo
     """A tree under a supervisor in a thread of this process, which lives until the tree is down."""
     from thrum.tree.supervisor import Supervisor
 
-    places = Places(directory)
-    places.state.mkdir(mode=0o700, exist_ok=True)
+    places = _made(directory)
     with _standing_lock(places, kind):
         supervisor = Supervisor(directory, project, kind=kind, agents=agents, work=work)
         started, errors = threading.Event(), list[BaseException]()
@@ -144,8 +157,7 @@ def supervise(directory: Path, project: Project, *, agents: int = 0, on_ready: C
     """
     from thrum.tree.supervisor import Supervisor
 
-    places = Places(directory)
-    places.state.mkdir(mode=0o700, exist_ok=True)
+    places = _made(directory)
     with _standing_lock(places, "up"):
         supervisor = Supervisor(directory, project, kind="up", agents=agents, work=True)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -172,12 +184,10 @@ def detach(directory: Path, *, agents: int = 0) -> dict[str, Any]:
     Raises:
         BusyError: it is up already, or did not come up; its log says why.
     """
-    places = Places(directory)
+    places = _made(directory)
     holder = holder_of(places.lock)
     if holder is not None and holder.kind in _STANDING:
         raise busy(directory, f"process {holder.pid}")
-    places.logs.mkdir(parents=True, exist_ok=True)
-    places.state.chmod(0o700)
     command = [sys.executable, "-P", "-m", "thrum", "--dir", str(directory), "up", "--agents", str(agents)]
     reading, writing = os.pipe()
     with open(reading, "rb") as ready, (places.logs / "up.log").open("ab") as log_file:
@@ -243,6 +253,14 @@ def state(directory: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         found["api"] = ""
     return found
+
+
+def _made(directory: Path) -> Places:
+    """The project's places, its state directory made for its owner alone."""
+    places = Places(directory)
+    for folder in (places.state, places.snapshots, places.logs, places.outputs, places.stores):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    return places
 
 
 def _standing(directory: Path) -> Holder | None:

@@ -1,0 +1,58 @@
+"""What some tests need of the machine: `needs("bwrap")` skips without it, and says what is missing.
+
+With THRUM_TEST_REQUIRE_ALL=1 nothing is skipped: what is missing makes its tests fail.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from functools import cache
+
+import pytest
+
+from thrum.cgroup import Group, Limits
+
+
+@cache
+def missing(name: str) -> str:
+    """Why a requirement is not met here; empty if it is.
+
+    Names: `root`, `no-root`, `docker` (an engine that answers), `cgroup-writable`, `bwrap` (one that works), or
+    any program.
+    """
+    match name:
+        case "root":
+            return "" if os.geteuid() == 0 else "not root"
+        case "no-root":
+            return "" if os.geteuid() != 0 else "root"
+        case "docker":
+            return "" if _succeeds("docker", "info") else "no docker engine answers"
+        case "bwrap":
+            return "" if _succeeds("bwrap", "--unshare-all", "--ro-bind", "/", "/", "true") else "no working bubblewrap"
+        case "cgroup-writable":
+            return _missing_groups()
+    return "" if shutil.which(name) else f"no {name} on PATH"
+
+
+def needs(*names: str) -> pytest.MarkDecorator:
+    """A mark for tests that need all of these."""
+    reasons = [reason for name in names if (reason := missing(name))]
+    skip = bool(reasons) and os.environ.get("THRUM_TEST_REQUIRE_ALL") != "1"
+    return pytest.mark.skipif(skip, reason=", ".join(reasons) or "nothing is missing")
+
+
+def _succeeds(*command: str) -> bool:
+    try:
+        return subprocess.run(command, capture_output=True, timeout=30, check=False).returncode == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+
+
+def _missing_groups() -> str:
+    group = Group(Limits(memory_mb=64, pids=64), name=f"test-requirement-{os.getpid()}")
+    try:
+        return f"no writable control group for {', '.join(group.missing)}" if group.missing else ""
+    finally:
+        group.close()

@@ -1,0 +1,96 @@
+"""A bubblewrap that runs: what it says of itself, and how its program is asked to end or killed.
+
+Which options it got is `thrum.bubblewrap`'s affair. As seen from here there is bubblewrap itself, our child; below
+it process 1 of the sandbox, which leads the program's session; and below that the program.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+from dataclasses import dataclass
+
+from thrum import process
+from thrum.cgroup import Group
+from thrum.errors import SandboxError
+
+
+class Status:
+    """What bubblewrap says on its status pipe: its first process, and the program's exit code once it ran."""
+
+    def __init__(self, reader: int) -> None:
+        self._reader = reader
+        self._text = b""
+
+    @property
+    def init(self) -> int | None:
+        """The id of process 1 of the sandbox, as we see it; None before it exists and when it is gone."""
+        pid = self._field("child-pid")
+        if pid is None:
+            return None
+        try:
+            with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
+                inside = re.search(r"^NSpid:.*\t(\d+)$", file.read(), re.MULTILINE)
+        except OSError:
+            return None
+        return pid if inside and inside[1] == "1" else None
+
+    @property
+    def ran(self) -> bool:
+        """Whether the program was started and ended by itself."""
+        return self._field("exit-code") is not None
+
+    def _field(self, name: str) -> int | None:
+        try:
+            while more := os.read(self._reader, 4096):
+                self._text += more
+        except BlockingIOError:
+            pass
+        for line in self._text.splitlines():
+            value = json.loads(line).get(name)
+            if value is not None:
+                return int(value)
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bubble(process.Launch):
+    """A program to be started by bubblewrap."""
+
+    group: Group
+    status: Status
+
+    def terminate(self, pid: int) -> bool:
+        # Process 1 leads the program's group, and takes no signal but SIGKILL itself. Bubblewrap outside, which
+        # is `pid`, would fall at once and take all with it.
+        init = self.status.init
+        return init is not None and process.signal_group(init, signal.SIGTERM)
+
+    def kill(self, pid: int) -> None:
+        # The end of process 1 is the end of its namespace.
+        init = self.status.init
+        if init is not None:
+            process.signal_group(init, signal.SIGKILL)
+        process.signal_group(pid, signal.SIGKILL)
+
+    def clear(self, pid: int) -> None:
+        process.signal_group(pid, signal.SIGKILL)
+        init = self.status.init
+        if init is not None:
+            _await_end(init)
+        self.group.clear()
+
+
+def _await_end(pid: int) -> None:
+    """Wait until process 1 of a sandbox is gone; it dies with bubblewrap, and its namespace before it."""
+    try:
+        pidfd = os.pidfd_open(pid)
+    except OSError:
+        return
+    try:
+        if not process.await_exit(pidfd, process.KILL_WAIT_S):
+            raise SandboxError(f"the sandbox of process {pid} does not end", remedy="look at its state in ps")
+    finally:
+        os.close(pidfd)

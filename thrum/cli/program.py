@@ -1,0 +1,209 @@
+"""The program around all commands: the options that each one takes, how they are found, how errors end it."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar
+
+import click
+
+from thrum.cli import console
+from thrum.errors import Exit, ThrumError
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(slots=True)
+class Invocation:
+    """What was said by the options that every command takes."""
+
+    directory: str | None = None
+    json: bool = False
+    verbose: bool = False
+
+
+def invocation() -> Invocation:
+    """The one under way."""
+    found = click.get_current_context().find_root().obj
+    assert isinstance(found, Invocation)
+    return found
+
+
+def _noted(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+    def note(ctx: click.Context, _: click.Parameter, value: Any) -> None:
+        root = ctx.find_root()
+        if root.obj is None:
+            root.obj = Invocation()
+        if value:
+            setattr(root.obj, name, value)
+
+    return note
+
+
+def _common_options() -> list[click.Parameter]:
+    # is_eager: they must be known when another option is found wanting.
+    return [
+        click.Option(
+            ["--dir", "directory"],
+            metavar="DIRECTORY",
+            type=click.Path(),
+            help="The project directory. [default: THRUM_DIR, else the nearest one upwards]",
+            expose_value=False,
+            is_eager=True,
+            callback=_noted("directory"),
+        ),
+        click.Option(
+            ["--json"],
+            is_flag=True,
+            help="Print JSON, and nothing else, to stdout.",
+            expose_value=False,
+            is_eager=True,
+            callback=_noted("json"),
+        ),
+        click.Option(
+            ["--verbose"],
+            is_flag=True,
+            help="Log more, and show the traceback of an unexpected error.",
+            expose_value=False,
+            is_eager=True,
+            callback=_noted("verbose"),
+        ),
+    ]
+
+
+class Command(click.Command):
+    """A command that takes the common options, in front of its own name or behind it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params = [*self.params, *_common_options()]
+
+
+class Group(click.Group):
+    """A group whose commands take the common options."""
+
+    command_class = Command
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.params = [*self.params, *_common_options()]
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click's, naming the nearest command where there is none of that name."""
+        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+            import difflib
+
+            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise click.UsageError(f"There is no command {args[0]!r}.{hint}", ctx=ctx)
+        return super().resolve_command(ctx, args)
+
+
+class Root(Group):
+    """`thrum` itself: knows in which module each command is, and imports it when it is called."""
+
+    modules: ClassVar[dict[str, str]] = {
+        "init": "init",
+        "check": "check",
+        "doctor": "doctor",
+        "up": "system",
+        "down": "system",
+        "reload": "system",
+        "status": "status",
+        "run": "run",
+        "task": "task",
+        "completion": "completion",
+    }
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order in which a newcomer needs them."""
+        return list(self.modules)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name; its module has it under the same one."""
+        if cmd_name not in self.modules:
+            return None
+        module = importlib.import_module(f"thrum.cli.{self.modules[cmd_name]}")
+        command = getattr(module, cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+
+@click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="thrum", prog_name="thrum", message="%(prog)s %(version)s")
+def thrum() -> None:
+    """Let coding agents work off a backlog of tasks over git repositories; nothing lands that did not pass its
+    gates and a person."""
+
+
+def run(args: Sequence[str]) -> int:
+    """Run the program; whatever goes wrong is told on stderr (with --json on stdout too) and is an exit code."""
+    found = Invocation(json="--json" in args, verbose="--verbose" in args)
+    try:
+        _configure_logging(found.verbose)
+        code = thrum.main(list(args), prog_name="thrum", standalone_mode=False, obj=found)
+        sys.stdout.flush()
+        return int(code or 0)
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        hint = f"`{context.command_path} --help` tells how it is called" if context else ""
+        return _ended(found, "usage", error.format_message(), hint, Exit.USAGE)
+    except ThrumError as error:
+        return _ended(found, error.code, error.message, error.remedy, error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        return _ended(found, "interrupted", "interrupted", "", Exit.INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough. Python would complain once more when it flushes at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + 13
+    except OSError as error:
+        return _ended(found, "system", _told(error), "", Exit.FAILED, unexpected=error)
+    except Exception as error:  # one of the two places that catch broadly: a person gets a sentence, not a traceback
+        message = f"{type(error).__name__}: {error}"
+        hint = "this is a fault in Thrum; --verbose shows where it happened"
+        return _ended(found, "internal", message, hint, Exit.FAILED, unexpected=error)
+
+
+def _ended(
+    found: Invocation,
+    code: str,
+    message: str,
+    remedy: str,
+    exit_code: int,
+    *,
+    unexpected: BaseException | None = None,
+) -> int:
+    if unexpected is not None and found.verbose:
+        import traceback
+
+        console.note("".join(traceback.format_exception(unexpected)).rstrip())
+    # A pipe that nobody reads any more must not hide the exit code.
+    with contextlib.suppress(BrokenPipeError):
+        console.tell_error(message, remedy)
+        if found.json:
+            console.emit({"error": error_view(code, message, remedy)})
+    return int(exit_code)
+
+
+def error_view(code: str, message: str, remedy: str) -> dict[str, str]:
+    """An error as JSON, in the same shape as that of the HTTP API."""
+    return {"code": code, "message": message, "remedy": remedy}
+
+
+def _told(error: OSError) -> str:
+    name = f"{error.filename}: " if error.filename else ""
+    return f"{name}{error.strerror or error}"
+
+
+def _configure_logging(verbose: bool) -> None:
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    logging.basicConfig(level=logging.INFO if verbose else logging.ERROR, handlers=[handler], force=True)
