@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hmac
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,7 +21,7 @@ from thrum.errors import AuthError, NotFoundError, ThrumError, UsageError
 from thrum.gate import Gate
 from thrum.intake import check_new_task
 from thrum.pipeline import decide
-from thrum.pipeline.attempts import wants_slot
+from thrum.pipeline.attempts import wants_slot, with_worker
 from thrum.pipeline.draft import Rules
 from thrum.records import to_plain
 from thrum.task import ENDS, Event, State, Task, WaitingFor
@@ -218,9 +218,9 @@ class Ledger:
             if attempt is not None and attempt.worker == worker:
                 self._nudges[task_id] = now
 
-    def attempts_under_way(self) -> bool:
-        """True while a worker runs an attempt, or its outcome is being taken over."""
-        return bool(self._nudges or self._importing)
+    def attempts_under_way(self, alive: Container[str]) -> bool:
+        """True while one of the workers that are `alive` has an attempt, or an outcome is being taken over."""
+        return bool(self._importing) or any(self._workers.get(task) in alive for task in self._nudges)
 
     def stop_attempts(self, now: float) -> None:
         """Have every running attempt ended; its work is kept, and its task goes back to the queue."""
@@ -513,13 +513,15 @@ class Ledger:
                     self._gathered.effects.append(effect)
 
     def _keep(self, task: Task, events: tuple[Event, ...]) -> None:
+        before = self.tasks.get(task.id)
+        state = before.state.value if before is not None else task.state.value
         self.tasks[task.id] = task
         self._gathered.touched[task.id] = self._changed[task.id] = task
         self._index(task)
         for event in events:
             self._seq += 1
             self._gathered.events.append(replace(event, seq=self._seq))
-            state = str(event.changes.get("state", task.state))
+            state = str(event.changes.get("state", state))
             changed = m.TaskChanged(task=task.id, state=state, kind=event.kind, at=event.at, text=task.reason)
             self._send(f"topic:task.{self.setup.repo}", changed)
 
@@ -532,7 +534,7 @@ class Ledger:
             self._wakes[task.id] = task.wake_at
         else:
             self._wakes.pop(task.id, None)
-        if not (task.slot and task.state in (State.IMPLEMENTING, *ENDS)):
+        if not with_worker(task):
             self._nudges.pop(task.id, None)
 
     def _announce(self, now: float, snapshot: bool = False) -> None:

@@ -36,6 +36,8 @@ from .ledger import ImportAttempt, Ledger, Send, Setup
 
 log = logging.getLogger(__name__)
 
+WORKER_STOP_S = 20.0
+"""How long workers that have nothing to do any more may take to end."""
 GATES = (Gate.QUALITY, Gate.PROOF, Gate.INTEGRATION)
 
 
@@ -113,7 +115,7 @@ class RepoActor:
         if not self._serve_only:
             self._ledger.tick(now)
         self._commit(now)
-        if self._stopping and not self._ledger.attempts_under_way():
+        if self._stopping and not self._ledger.attempts_under_way(self._workers):
             self.done = True
 
     def next_at(self) -> float:
@@ -133,6 +135,11 @@ class RepoActor:
     def close(self) -> None:
         self._thread.close()
         self._store.close()
+        if self._stopping:
+            for worker in self._workers.values():
+                worker.terminate()
+            for worker in self._workers.values():
+                worker.wait(timeout=WORKER_STOP_S)
 
     # --- Steps --------------------------------------------------------------------------------------------------
 
@@ -141,7 +148,7 @@ class RepoActor:
         if turn.batch is not None:
             self._store.write(turn.batch)
             for event in turn.batch.events:
-                log.info("%s: %s", event.task, event.kind, extra={"task": event.task, "seq": event.seq, **event.data})
+                log.info("%s: %s", event.task, event.kind, extra={"seq": event.seq, "data": event.data})
         for send in turn.sends:
             self._send(send)
         for effect in turn.effects:

@@ -45,7 +45,8 @@ class Router:
         self.routes: dict[bytes, bytes] = {}
         """Names and addresses of the peers that nothing is held for, with their routing ids."""
         self.waiting: dict[bytes, Peer] = {}
-        """Peers that something is held for: offer it with `next_held` and `sent`."""
+        """Peers that something is held for: offer it with `next_held` and `sent`, and give what is to be sent to
+        them to `full`, as it must not overtake."""
         self.counts = Counts()
         self._peers: dict[bytes, Peer] = {}
         self._names: dict[bytes, Peer] = {}
@@ -61,7 +62,7 @@ class Router:
         """A message came from the peer with the routing id `source`."""
         if source in self.express and (target := self._target(destination)) is not None:
             self.express[source].heard = True
-            return self._deliver(target, Send(source, destination, header, body, source), now)
+            return [Send(target.address, destination, header, body, source)]
         try:
             read = unpack_header(header)
             check_sender(read, source)
@@ -81,17 +82,17 @@ class Router:
         """The pipe of `send.to` took nothing: hold the message, or give it up where too much is held."""
         peer = self._peers.get(send.to)
         if peer is None:
-            return self._undeliverable(send, "is gone", now)
+            return self._undeliverable(send, "is gone")
         return self._hold(peer, send, now)
 
     def gone(self, address: bytes, now: float, lost: Send | None = None) -> list[Send]:
         """ZeroMQ knows no peer of that routing id (any more); `lost` could not be sent to it."""
         peer = self._peers.get(address)
         if peer is None:
-            return self._undeliverable(lost, "is not connected", now) if lost is not None else []
+            return self._undeliverable(lost, "is not connected") if lost is not None else []
         if lost is not None:
             peer.held.appendleft(Held(lost, now))
-        return self._forget(peer, "is gone", now)
+        return self._forget(peer, "is gone")
 
     def tick(self, now: float) -> list[Send]:
         """Time has passed; call it every `tick_s`."""
@@ -105,7 +106,7 @@ class Router:
                 # We slept, not they: a broker that was stopped must not take the whole house for dead.
                 peer.heard_at += late_s
             if now - peer.heard_at > self.limits.dead_after_s:
-                sends += self._forget(peer, f"was silent for {self.limits.dead_after_s:.0f} s", now)
+                sends += self._forget(peer, f"was silent for {self.limits.dead_after_s:.0f} s")
             elif peer.taken and peer.address not in self.waiting:
                 # Only a send finds a peer that was killed, and others wait for what this one took.
                 sends.append(self._own(peer.address, Pong(broker=self.incarnation)))
@@ -166,7 +167,7 @@ class Router:
                 self.counts.dropped += 1
                 return []
             self._settle(peer, message_id(send))
-            return self._undeliverable(send, "does not read its messages", now)
+            return self._undeliverable(send, "does not read its messages")
         if peer.dropped:
             self._tell_dropped(peer, now)
         self._append(peer, Held(send, now))
@@ -191,42 +192,34 @@ class Router:
         if destination == BROKER:
             return self._control(peer, send, read, now)
         if peer.replaced:
-            return self._undeliverable(send, "was not asked: a newer incarnation of the sender is connected", now)
+            return self._undeliverable(send, "was not asked: a newer incarnation of the sender is connected")
         if destination.startswith(TOPIC):
-            return self._publish(send, destination[len(TOPIC) :], now)
+            return self._publish(send, destination[len(TOPIC) :])
         if destination.startswith(POOL):
             return self._request(send, read, now)
         target = self._target(destination)
         if target is None:
-            return self._undeliverable(send, "is not connected", now)
-        return self._deliver(target, send, now)
+            return self._undeliverable(send, "is not connected")
+        return [_to(target, send)]
 
     def _target(self, destination: bytes) -> Peer | None:
         """The peer of that name or address, if it is connected and not replaced."""
         peer = self._names.get(destination) or self._peers.get(destination)
         return None if peer is None or peer.replaced else peer
 
-    def _deliver(self, peer: Peer, send: Send, now: float) -> list[Send]:
-        send = Send(peer.address, send.destination, send.header, send.body, send.sender)
-        return self._hold(peer, send, now) if peer.address in self.waiting else [send]
-
-    def _publish(self, send: Send, topic: bytes, now: float) -> list[Send]:
-        sends: list[Send] = []
-        for peer in self._subscribers.values():
-            if topic.startswith(peer.topics):
-                sends += self._deliver(peer, send, now)
-        return sends
+    def _publish(self, send: Send, topic: bytes) -> list[Send]:
+        return [_to(peer, send) for peer in self._subscribers.values() if topic.startswith(peer.topics)]
 
     def _request(self, send: Send, read: Header, now: float) -> list[Send]:
         taker = self._takers.get(read.id)
         if taker is not None:
             # Sent again: whoever has the job may have its answer at hand, and must not race a second member.
             taker.taken[read.id].requester = send.sender
-            return self._deliver(taker, send, now)
+            return [_to(taker, send)]
         name = send.destination[len(POOL) :].decode(errors="replace")
         pool = self._pools.setdefault(name, Pool())
         if read.id not in pool.jobs and len(pool.jobs) >= self.limits.pool_jobs:
-            return self._undeliverable(send, "has too many jobs waiting", now)
+            return self._undeliverable(send, "has too many jobs waiting")
         pool.jobs[read.id] = Job(
             id=read.id,
             pool=name,
@@ -249,7 +242,7 @@ class Router:
             peer.taken[job.id] = job
             self._takers[job.id] = peer
             self._signpost(peer)
-            sends += self._deliver(peer, Send(address, job.destination, job.header, job.body, job.requester), now)
+            sends.append(Send(address, job.destination, job.header, job.body, job.requester))
         return sends
 
     def _settle(self, peer: Peer, id: str) -> None:
@@ -258,14 +251,14 @@ class Router:
             del self._takers[id]
             self._signpost(peer)
 
-    def _undeliverable(self, send: Send, reason: str, now: float) -> list[Send]:
+    def _undeliverable(self, send: Send, reason: str) -> list[Send]:
         """Tell the message's sender, if it is still there to be told; nobody waits for a stream."""
         sender = self._peers.get(send.sender)
         if sender is None or send.destination.startswith(TOPIC):
             return []
         self.counts.undeliverable += 1
         told = Undeliverable(destination=send.destination.decode(errors="replace"), reason=reason)
-        return self._deliver(sender, self._own(sender.address, told, correlation=message_id(send)), now)
+        return [self._own(sender.address, told, correlation=message_id(send))]
 
     def _own(self, to: bytes, body: Message, *, correlation: str = "") -> Send:
         self._count += 1
@@ -292,17 +285,17 @@ class Router:
             self._names[name] = peer
             if rival is not None:
                 rival.replaced = True
-                sends = self._retire(rival, "was replaced by a newer incarnation", now)
+                sends = self._retire(rival, "was replaced by a newer incarnation")
         self._signpost(peer)
         return peer, sends
 
-    def _forget(self, peer: Peer, reason: str, now: float) -> list[Send]:
+    def _forget(self, peer: Peer, reason: str) -> list[Send]:
         del self._peers[peer.address]
         if self._names.get(peer.name) is peer:
             del self._names[peer.name]
-        return self._retire(peer, reason, now)
+        return self._retire(peer, reason)
 
-    def _retire(self, peer: Peer, reason: str, now: float) -> list[Send]:
+    def _retire(self, peer: Peer, reason: str) -> list[Send]:
         """The peer takes nothing any more: hand back what it had taken from pools and what was held for it."""
         self._subscribers.pop(peer.address, None)
         for pool in self._pools.values():
@@ -317,7 +310,7 @@ class Router:
         for id in taken:
             del self._takers[id]
         reason = f"{peer.address.decode()} {reason}"
-        return [told for send in back for told in self._undeliverable(send, reason, now)]
+        return [told for send in back for told in self._undeliverable(send, reason)]
 
     def _signpost(self, peer: Peer) -> None:
         """Bring `express` and `routes` in line with what is known of the peer."""
@@ -343,15 +336,15 @@ class Router:
             return []
         match body:
             case Leave():
-                return self._forget(peer, "has left", now)
+                return self._forget(peer, "has left")
             case GetBrokerStatus():
-                return self._deliver(peer, self._own(peer.address, self._status(now), correlation=read.id), now)
+                return [self._own(peer.address, self._status(now), correlation=read.id)]
             case Ping() if peer.replaced:
-                return self._undeliverable(send, "a newer incarnation of the sender is connected", now)
+                return self._undeliverable(send, "a newer incarnation of the sender is connected")
             case Ping():
                 return self._ping(peer, body, read, now)
             case _:
-                return self._undeliverable(send, f"the broker has no answer to {read.kind}", now)
+                return self._undeliverable(send, f"the broker has no answer to {read.kind}")
 
     def _ping(self, peer: Peer, ping: Ping, read: Header, now: float) -> list[Send]:
         for name in set(peer.pools) - set(ping.pools):
@@ -363,7 +356,7 @@ class Router:
             self._subscribers[peer.address] = peer
         else:
             self._subscribers.pop(peer.address, None)
-        sends = self._deliver(peer, self._own(peer.address, Pong(broker=self.incarnation), correlation=read.id), now)
+        sends = [self._own(peer.address, Pong(broker=self.incarnation), correlation=read.id)]
         for name in peer.pools:
             pool = self._pools.setdefault(name, Pool())
             pool.credit(peer.address, ping.credit - self._unseen(peer, name, read.correlation))
@@ -385,3 +378,7 @@ class Router:
             for name, pool in self._pools.items()
         }
         return Reply(value={"broker": self.incarnation, "peers": peers, "pools": pools, "counts": asdict(self.counts)})
+
+
+def _to(peer: Peer, send: Send) -> Send:
+    return send._replace(to=peer.address)

@@ -68,7 +68,9 @@ def test_other_names_of_built_in_checks_mean_the_same_commands() -> None:
 
 def test_a_check_of_ones_own_brings_all_it_says() -> None:
     own = {"command": "x", "env": {"A": "b"}, "network": True, "expect_tests": True, "timeout_s": 3}
-    project = project_of(MELD, gates={"proof": {"checks": ["mine", "short"]}}, checks={"mine": own, "short": {"command": "y"}})
+    project = project_of(
+        MELD, gates={"proof": {"checks": ["mine", "short"]}}, checks={"mine": own, "short": {"command": "y"}}
+    )
     checks, empty = gate_checks(project, project.repos[0], Gate.PROOF)
     assert checks[0] == Check(
         name="mine", command="x", repo="Meld", timeout_s=3, env={"A": "b"}, network=True, expect_tests=True
@@ -176,9 +178,12 @@ def test_a_sample_is_a_share_in_order_and_never_nothing_of_something(
 
 
 def test_a_sample_by_task_stays_and_a_random_one_changes_with_the_attempt() -> None:
-    by_task = {sample(CHECKS, 0.3, "task-id", "a-1", attempt) for attempt in range(20)}
-    at_random = {sample(CHECKS, 0.3, "random", "a-1", attempt) for attempt in range(20)}
-    other_tasks = {sample(CHECKS, 0.3, "task-id", f"a-{number}") for number in range(20)}
+    def chosen(strategy: str, task: str, attempt: int) -> str:
+        return " ".join(check.name for check in sample(CHECKS, 0.3, strategy, task, attempt))
+
+    by_task = {chosen("task-id", "a-1", attempt) for attempt in range(20)}
+    at_random = {chosen("random", "a-1", attempt) for attempt in range(20)}
+    other_tasks = {chosen("task-id", f"a-{number}", 1) for number in range(20)}
     assert len(by_task) == 1
     assert len(at_random) > 5
     assert len(other_tasks) > 5
@@ -200,6 +205,7 @@ def test_gate_3_is_never_sampled() -> None:
         ("", ""),
         ((), ""),
         (("cargo", "fmt"), "cargo"),
+        (("test", "-f", "x"), "test"),
         (("./run",), ""),
         (("/opt/x/run",), "/opt/x/run"),
         ("cargo fmt -- --check", "cargo"),
@@ -277,7 +283,11 @@ def test_a_program_that_only_the_host_sees_comes_with_the_paths_to_mount() -> No
 
     def hidden(program: str, mounts: tuple[str, ...]) -> Sighting:
         asked.append((program, mounts))
-        return Sighting(host="/home/me/bin/lint", mounts=("/home/me/bin",)) if program == "lint" else everywhere(program, mounts)
+        return (
+            Sighting(host="/home/me/bin/lint", mounts=("/home/me/bin",))
+            if program == "lint"
+            else everywhere(program, mounts)
+        )
 
     project = project_of({**FULL, "mount_paths": ["/opt/b"]}, backends=[AGENT], sandbox={"mount_paths": ["/opt/a"]})
     found = only(findings(project, hidden), "error")
@@ -285,7 +295,9 @@ def test_a_program_that_only_the_host_sees_comes_with_the_paths_to_mount() -> No
     assert '"/home/me/bin"' in found.remedy
     assert ("lint", ("/opt/a", "/opt/b")) in asked
     assert ("git", ("/opt/a", "/opt/b")) in asked
-    without = replace(project, pipeline=replace(project.pipeline, sandbox=replace(project.pipeline.sandbox, backend="none")))
+    without = replace(
+        project, pipeline=replace(project.pipeline, sandbox=replace(project.pipeline.sandbox, backend="none"))
+    )
     assert [one for one in findings(without, hidden) if one.level == "error"] == []
 
 
@@ -330,7 +342,10 @@ def test_an_agent_that_the_sandbox_does_not_see_is_an_error() -> None:
     def hidden(program: str, mounts: tuple[str, ...]) -> Sighting:
         return Sighting() if program == "coder" else everywhere(program, mounts)
 
-    assert "'coder', the agent, is not on the PATH" in only(findings(project_of(FULL, backends=[AGENT]), hidden), "error").text
+    assert (
+        "'coder', the agent, is not on the PATH"
+        in only(findings(project_of(FULL, backends=[AGENT]), hidden), "error").text
+    )
 
 
 def test_files_that_are_named_must_be_there() -> None:
@@ -351,7 +366,12 @@ def test_files_that_are_named_must_be_there() -> None:
         ({"backends": [AGENT], "sandbox": {"limits": "best-effort"}}, "note", "sandbox", "may not bind"),
         ({"backends": [AGENT], "sandbox": {"image": "debian"}}, "note", "sandbox.image", "no effect"),
         ({"backends": [AGENT], "sandbox": {"mount_paths": ["/gone"]}}, "warning", "mount_paths", "no /gone"),
-        ({"backends": [AGENT], "sandbox": {"mount_paths": ["/srv"]}}, "warning", "mount_paths", "shows agents the project"),
+        (
+            {"backends": [AGENT], "sandbox": {"mount_paths": ["/srv"]}},
+            "warning",
+            "mount_paths",
+            "shows agents the project",
+        ),
         ({"backends": [AGENT], "release": {"targets": []}}, "note", "release", "no effect"),
         ({"backends": [AGENT], "subsample": {"enabled": True}}, "note", "subsample", "only a share"),
         ({"backends": [AGENT], "subsample": {"enabled": True, "gate3_ratio": 0.5}}, "note", "gate3_ratio", "no effect"),

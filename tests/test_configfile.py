@@ -124,7 +124,12 @@ STEPS = "gates.integration.steps"
         ("[engine]\nper_repo_limt = 1", "engine.per_repo_limt", "is not a known key", "'per_repo_limit'"),
         ("[engine]\nagents = 0", "engine.agents", "must be from 1", ""),
         ("[engine]\nreapprove = 'allways'", "engine.reapprove", "must be one of never, overlap", "Known here"),
-        ("[gates.quality]\nchecks = ['fmt', 'lnt']", "gates.quality.checks[1]", "neither built in", "Did you mean 'lint'?"),
+        (
+            "[gates.quality]\nchecks = ['fmt', 'lnt']",
+            "gates.quality.checks[1]",
+            "neither built in",
+            "Did you mean 'lint'?",
+        ),
         ("[gates.quality]\nchecks = ['test', 'cargo_test']", "gates.quality.checks[1]", "'test' runs already", ""),
         ("[gates.quality]\ntimeout_s = inf", "gates.quality.timeout_s", "must be a finite number", ""),
         ("[[gates.quality.steps]]", "gates.quality.steps", "is not a known key", ""),
@@ -142,7 +147,12 @@ STEPS = "gates.integration.steps"
         (step("repo = 'loom'\nlabel = 'x'\nargs = ['{fixture}']"), f"{STEPS}[0]", "fixture is not set", ""),
         ("[budget]\nceiling_usd = nan", "budget.ceiling_usd", "must be a finite number", ""),
         ("[budget]\nceiling_usd = -1", "budget.ceiling_usd", "must be 0 or more", ""),
-        ("[budget]\nceiling_usd = 5\nallocation = {a = 3, b = 2.5}", "budget.allocation", "5.50 dollars, more than", ""),
+        (
+            "[budget]\nceiling_usd = 5\nallocation = {a = 3, b = 2.5}",
+            "budget.allocation",
+            "5.50 dollars, more than",
+            "",
+        ),
         ("[[backends]]\nname = 'x'\ntype = 'agnt'", "backends[3].type", "must be one of agent, chat", "'agent'?"),
         ("[[backends]]\nname = 'x'\ntype = 'agent'", "backends[3].command", "is missing", ""),
         ("[[backends]]\nname = 'x'\ntype = 'chat'", "backends[3].provider", "needs a provider", ""),
@@ -236,6 +246,12 @@ def test_paths_become_absolute_from_the_project_directory(tmp_path: Path, monkey
     assert project.pipeline.sandbox.mount_paths == ("/home/somebody/.cargo/bin", "/opt/x")
     assert project.pipeline.sandbox.env == {"RUSTUP_HOME": "/home/somebody/.rustup", "OTHER": "a~/b"}
     assert project.pipeline.backends[2].command == "idle"
+
+
+def test_variables_are_those_that_are_named_and_set_and_those_that_are_given(tmp_path: Path) -> None:
+    text = PIPELINE + "[sandbox]\npass_env = ['A', 'B', 'GONE']\nenv = { B = 'ours', C = 'c' }"
+    sandbox = load(write(tmp_path, pipeline=text)).pipeline.sandbox
+    assert sandbox.variables({"A": "a", "B": "b", "SECRET": "s"}) == {"A": "a", "B": "ours", "C": "c"}
 
 
 def test_a_repository_that_is_reached_by_two_ways_is_one(tmp_path: Path) -> None:

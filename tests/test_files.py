@@ -123,7 +123,7 @@ def test_a_file_from_another_file_system_is_copied_in(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "kept" / digest[:2]).iterdir()] == [digest[2:]]
 
 
-@pytest.mark.parametrize("digest", ["", "0" * 64, "../" * 21 + "a", "G" * 64, "/etc/passwd"])
+@pytest.mark.parametrize("digest", ["", "0" * 64, "G" * 64, "/etc/passwd", ".." + "/etc/passwd".rjust(62, "/")])
 def test_an_unknown_digest_is_not_found_and_never_a_path(tmp_path: Path, digest: str) -> None:
     with pytest.raises(NotFoundError):
         OutputStore(tmp_path).read(digest)
@@ -314,14 +314,19 @@ def test_a_path_too_long_for_sockets_is_passed_over(
     assert not any(long.iterdir())
 
 
-def test_the_longest_path_that_is_used_holds_a_socket_with_a_name_of_20(tmp_path: Path, short: Path) -> None:
+def test_the_longest_path_that_is_used_holds_a_socket_with_a_name_of_20(
+    tmp_path: Path, short: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     room = 107 - 1 - 20 - len(str(short)) - len("/" + "/thrum/" + "0" * 16)
-    exact = short / ("x" * room)
+    exact, longer = short / ("x" * room), short / ("x" * room + "x")
     exact.mkdir()
+    longer.mkdir()
     directory = runtime_directory(tmp_path, environ={"XDG_RUNTIME_DIR": str(exact)})
     assert directory.parent.parent == exact
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(directory / ("n" * 20)))
+    monkeypatch.setattr(tempfile, "tempdir", str(short))
+    assert runtime_directory(tmp_path, environ={"XDG_RUNTIME_DIR": str(longer)}).parent.parent == short
 
 
 @pytest.mark.parametrize("level", ["thrum", "project"])
@@ -338,6 +343,18 @@ def test_a_link_in_the_place_of_the_directory_is_refused(tmp_path: Path, short: 
     (short / "thrum").symlink_to(short / "elsewhere")
     with pytest.raises(RefusedError):
         runtime_directory(tmp_path, environ={"XDG_RUNTIME_DIR": str(short)})
+
+
+@as_root
+def test_the_runtime_directory_of_another_user_is_passed_over(
+    tmp_path: Path, short: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theirs = short / "theirs"
+    theirs.mkdir(mode=0o700)
+    os.chown(theirs, 12345, 12345)
+    monkeypatch.setattr(tempfile, "tempdir", str(short))
+    assert runtime_directory(tmp_path, environ={"XDG_RUNTIME_DIR": str(theirs)}).parent.parent == short
+    assert not any(theirs.iterdir())
 
 
 @as_root

@@ -267,7 +267,9 @@ def test_git_ends_when_its_time_is_over(tmp_path: Path) -> None:
 def test_the_same_merge_gives_the_same_commit(place: Path, repository: Repository) -> None:
     base = repository.tip()
     tip = commit_aside(place, base, {"a.txt": "one\n2\n3\n4\n5\n"})
-    head = commit_aside(place, base, {"a.txt": "1\n2\n3\n4\nfive\n"})
+    work = commit_aside(place, base, {"a.txt": "1\n2\n3\n4\nfive\n"})
+    dated = {"GIT_COMMITTER_DATE": "1700000000 +0300"}
+    head = git(place, "commit-tree", f"{work}^{{tree}}", "-p", base, "-m", "Work", **dated)
     first = repository.merge(tip, head, message="Land it")
     # Whatever lies in the user's checkout has no part in it.
     write(place, {".gitattributes": "* merge=binary\n", "a.txt": "mess\n"})
@@ -276,6 +278,7 @@ def test_the_same_merge_gives_the_same_commit(place: Path, repository: Repositor
     assert git(place, "rev-parse", f"{first.commit}^1", f"{first.commit}^2").split() == [tip, head]
     assert content(place, first.commit, "a.txt") == "one\n2\n3\n4\nfive"
     assert repository.tree_of(first.commit) == first.tree
+    assert git(place, "show", "--no-patch", "--format=%at %ci", first.commit) == "1700000000 2023-11-14 22:13:20 +0000"
 
 
 def test_a_head_that_descends_from_the_tip_gets_a_merge_commit(place: Path, repository: Repository) -> None:
@@ -396,6 +399,16 @@ def test_a_bundle_that_hides_what_it_needs_is_refused(clone: Path, repository: R
     lines = bundle.read_bytes().split(b"\n")
     bundle.write_bytes(b"\n".join(line for line in lines if not line.startswith(b"-" + unknown.encode())))
     refused(repository, bundle, "the bundle was refused")
+
+
+def test_a_bundle_on_top_of_a_commit_that_is_there_in_part_is_refused(
+    clone: Path, place: Path, repository: Repository
+) -> None:
+    partial = commit(clone, {"a.txt": "1\n"})
+    commit(clone, {"a.txt": "2\n"})
+    body = subprocess.run(["git", "cat-file", "commit", partial], cwd=clone, capture_output=True, check=True).stdout
+    assert loose(place, "commit", body) == partial  # without its tree
+    refused(repository, bundle_of(clone, "main", f"^{partial}"), "the bundle was refused")
 
 
 @pytest.mark.parametrize("name", [".git", "..", ".", ".GIT", "git~1", "a/b"])
@@ -619,6 +632,16 @@ def test_a_repository_that_is_a_submodule_moves_too(tmp_path: Path, place: Path)
     new = commit_aside(outer / "inner", old, {"a.txt": "new\n"})
     assert repository.land(old, new) == Landed()
     assert (outer / "inner/a.txt").read_text() == "new\n"
+
+
+def test_a_repository_whose_git_directory_lies_elsewhere_moves_too(tmp_path: Path, place: Path) -> None:
+    git(tmp_path, "clone", "--quiet", f"--separate-git-dir={tmp_path}/apart", str(place), "tree")
+    repository = Repository(tmp_path / "tree", "main")
+    repository.inspect()
+    old = repository.tip()
+    new = commit_aside(tmp_path / "tree", old, {"a.txt": "new\n"})
+    assert repository.land(old, new) == Landed()
+    assert (tmp_path / "tree/a.txt").read_text() == "new\n"
 
 
 def test_a_submodule_is_carried_as_its_link(tmp_path: Path, place: Path, repository: Repository) -> None:

@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,16 +21,16 @@ from thrum.process import Launch, StopEvent
 FLOOD = "exec tr '\\0' x </dev/zero"
 
 
-def job(**settings: object) -> Job:
-    return Job(argv=("sh",), cwd="/", **{"wall_s": 60.0, **settings})  # type: ignore[arg-type]
+def job(**settings: Any) -> Job:
+    return Job(argv=("sh",), cwd="/", **{"wall_s": 60.0, **settings})
 
 
-def launch(script: str, **settings: object) -> Launch:
+def launch(script: str, **settings: Any) -> Launch:
     argv = ("/bin/sh", "-c", script)
-    return Launch(argv=argv, env={"PATH": os.defpath}, cwd="/", **settings)  # type: ignore[arg-type]
+    return Launch(argv=argv, env={"PATH": os.defpath}, cwd="/", **settings)
 
 
-def run(script: str, *, grace_s: float = 10.0, stop: threading.Event | None = None, **settings: object) -> Outcome:
+def run(script: str, *, grace_s: float = 10.0, stop: threading.Event | None = None, **settings: Any) -> Outcome:
     return process.run(launch(script), job(**settings), grace_s=grace_s, stop=stop)
 
 
@@ -73,7 +74,9 @@ def test_a_flood_that_ends_by_itself_is_past_its_limit_all_the_same() -> None:
 
 
 def test_the_excess_is_dropped_where_the_limit_does_not_end(tmp_path: Path) -> None:
-    outcome = run("seq 1 50000; exit 3", output_limit_bytes=10, output_limit_ends=False, output_path=str(tmp_path / "o"))
+    outcome = run(
+        "seq 1 50000; exit 3", output_limit_bytes=10, output_limit_ends=False, output_path=str(tmp_path / "o")
+    )
     assert (outcome.exit_code, outcome.output_bytes) == (3, 10)
     assert outcome.tail.endswith("50000\n")
 
@@ -127,6 +130,11 @@ def test_a_stranger_that_holds_the_pipe_does_not_hang_us() -> None:
 def test_what_stays_in_the_process_group_is_killed() -> None:
     outcome = run("sleep 60 & echo $!")
     assert outcome.ok
+    pause = threading.Event()
+    for _ in range(500):
+        if not alive(int(outcome.tail)):
+            break
+        pause.wait(0.02)
     assert not alive(int(outcome.tail))
 
 

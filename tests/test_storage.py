@@ -11,12 +11,15 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 from store_model import REPO, filled
 
+from thrum.batch import Batch
 from thrum.errors import StoreDamagedError, StoreError, StoreInUseError
 from thrum.storage import LevelRows, examine, open_store, set_aside
+from thrum.store import Store
 
 
 @pytest.fixture
@@ -175,6 +178,31 @@ def test_a_place_that_cannot_be_used_is_no_damage(path: Path, obstacle: str) -> 
     with pytest.raises(StoreError, match="cannot be used") as caught:
         open_store(path, repo=REPO)
     assert not isinstance(caught.value, StoreDamagedError)
+
+
+class Watched:
+    """LevelDB as it is, with a record of how each batch was to be written."""
+
+    def __init__(self, db: Any) -> None:
+        self.db = db
+        self.asked: list[dict[str, bool]] = []
+
+    def write_batch(self, **how: bool) -> Any:
+        self.asked.append(how)
+        return self.db.write_batch(**how)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.db, name)
+
+
+def test_a_write_is_synced_and_whole_unless_it_says_that_it_may_be_lost(path: Path) -> None:
+    rows = LevelRows(path, create=True)
+    rows._db = watched = Watched(rows._db)
+    with Store(rows, repo=REPO) as store:
+        store.write(Batch(marks={"s": 1}))
+        store.write(Batch(marks={"s": 2}), sync=False)
+    both = {"transaction": True, "sync": True}
+    assert watched.asked == [both, both, {"transaction": True, "sync": False}]
 
 
 # --- Other processes ------------------------------------------------------------------------------------------

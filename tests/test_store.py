@@ -363,6 +363,7 @@ def test_a_crash_takes_back_what_was_not_synced_and_nothing_else() -> None:
     model.reply("k", KeptReply(at=1.0, reply=Reply()))
     ghost = Model(loaded=replace(model.loaded, tasks=dict(model.loaded.tasks)), events=list(model.events))
     store.write(ghost.add(), Batch(marks={"s": 3}, dropped_replies=("k",)), sync=False)
+    store.write(Batch(marks={"s": 4}), sync=False)
     assert len(store.load().tasks) == 2
     rows.crash()
     store = Store(rows, repo=REPO)

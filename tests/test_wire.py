@@ -163,7 +163,7 @@ def test_a_body_that_does_not_fit_its_kind_is_refused(kind: str, plain: object) 
 
 @pytest.mark.parametrize("value", [object(), 2**70, "\ud800"])
 def test_what_has_no_form_on_the_wire_is_a_wire_error(value: object) -> None:
-    with pytest.raises((WireError, TypeError)):
+    with pytest.raises(WireError):
         pack_body(Reply(value=value))
 
 
@@ -285,7 +285,7 @@ def test_what_waited_arrives_in_order_once_there_is_a_broker_and_what_is_too_old
             router.setsockopt(zmq.RCVTIMEO, 10_000)
             router.bind(endpoint)
             offsets: list[int] = []
-            while not dealer.flush() or router.poll(200):
+            while not dealer.flush() or router.poll(1000):
                 frames = router.recv_multipart()
                 body = unpack_body("AgentOutput", frames[3])
                 assert isinstance(body, AgentOutput)

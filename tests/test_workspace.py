@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
-import subprocess
-from collections.abc import Iterator
+import struct
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,9 @@ from thrum.sandbox import BACKENDS, Sandbox, open_sandbox
 from thrum.workspace import Harvest, Workspace
 
 MEGABYTE = 1 << 20
+
+Agent = Callable[[str], None]
+Harvester = Callable[..., Harvest]
 
 
 @pytest.fixture(params=BACKENDS)
@@ -55,7 +59,7 @@ def workspace(tmp_path: Path, place: Path, sandbox: Sandbox) -> Workspace:
 
 
 @pytest.fixture
-def agent(workspace: Workspace, sandbox: Sandbox):  # type: ignore[no-untyped-def]
+def agent(workspace: Workspace, sandbox: Sandbox) -> Agent:
     """Runs a script as an agent would, in the sandbox."""
 
     def run(script: str) -> None:
@@ -99,13 +103,23 @@ def test_a_new_tree_holds_the_commit(workspace: Workspace, place: Path, base: st
 
 
 def test_a_used_tree_holds_the_next_commit_and_nothing_else(
-    workspace: Workspace, place: Path, base: str, agent
-) -> None:  # type: ignore[no-untyped-def]
+    workspace: Workspace, place: Path, base: str, agent: Agent
+) -> None:
     workspace.prepare(base)
     agent(
-        "git checkout -q -b mine; mkdir ignored nested; echo x >ignored/x; echo y >y; git init -q nested; echo z >nested/z;"
-        "ln -s /etc/passwd link; rm -r src/f1.txt; mv src/f2.txt src/moved; chmod 755 src/f3.txt; ln -sf y src/f4.txt;"
-        "mkdir locked; echo l >locked/l; git add y; git commit -qm 'Mine'"
+        """
+        git checkout -q -b mine
+        mkdir ignored nested locked
+        git init -q nested
+        for file in y ignored/x nested/z locked/l; do echo x >$file; done
+        ln -s /etc/passwd link
+        rm -r src/f1.txt
+        mv src/f2.txt src/moved
+        chmod 755 src/f3.txt
+        ln -sf y src/f4.txt
+        git add y
+        git commit -qm Mine
+        """
     )
     head = commit_aside(place, base, {"src/f1.txt": "changed\n", "new/file": "new\n", "src/f5.txt": None})
     workspace.prepare(head)
@@ -113,7 +127,9 @@ def test_a_used_tree_holds_the_next_commit_and_nothing_else(
     assert not (workspace.tree / "src/f3.txt").stat().st_mode & 0o111
 
 
-def test_a_tree_can_differ_from_the_commit_it_stands_on(workspace: Workspace, place: Path, base: str, agent) -> None:  # type: ignore[no-untyped-def]
+def test_a_tree_can_differ_from_the_commit_it_stands_on(
+    workspace: Workspace, place: Path, base: str, agent: Agent
+) -> None:
     other = commit_aside(place, base, {"src/f1.txt": "<<<<<<< conflict\n", "added": "a\n", "src/f2.txt": None})
     workspace.prepare(base, tree=other)
     assert files_of(workspace) == as_committed(place, other)
@@ -123,16 +139,18 @@ def test_a_tree_can_differ_from_the_commit_it_stands_on(workspace: Workspace, pl
 
 
 def test_a_file_tampered_with_under_its_old_size_and_time_is_restored(
-    workspace: Workspace, place: Path, base: str, agent
-) -> None:  # type: ignore[no-untyped-def]
+    workspace: Workspace, place: Path, base: str, agent: Agent
+) -> None:
     workspace.prepare(base)
-    agent("touch -r src/f1.txt ../tree/stamp; printf 'CONTENT 1\\n' >src/f1.txt; touch -r stamp src/f1.txt; rm stamp")
-    # As if the file system had no change times to tell by: the index says whatever the file does.
+    agent("printf 'CONTENT 1\\n' >src/f1.txt; touch -d @1600000000 src/f1.txt")
+    # As after a prepare long ago, on a file system without change times: the index has the times that the file has.
     index = workspace.directory / "state/index"
-    subprocess.run(
-        ["git", "-c", "safe.directory=*", "update-index", "--refresh"],
-        cwd=workspace.tree, env={"PATH": os.environ["PATH"], "GIT_INDEX_FILE": str(index)}, capture_output=True, timeout=60,
-    )  # fmt: skip
+    raw = bytearray(index.read_bytes()[:-20])
+    entry = raw.index(b"src/f1.txt\0") - 62  # gitformat-index(5)
+    found = (workspace.tree / "src/f1.txt").stat()
+    times = (*divmod(found.st_ctime_ns, 10**9), *divmod(found.st_mtime_ns, 10**9))
+    raw[entry : entry + 16] = struct.pack(">IIII", *times)
+    index.write_bytes(raw + hashlib.sha1(raw).digest())
     workspace.prepare(base)
     assert (workspace.tree / "src/f1.txt").read_text() == "content 1\n"
 
@@ -148,7 +166,7 @@ def test_a_file_tampered_with_under_its_old_size_and_time_is_restored(
         "mkdir -p deep/er; echo x >deep/er/x; chmod 500 deep/er deep; chmod 000 src",
     ],
 )
-def test_any_mess_is_cleared_away(workspace: Workspace, place: Path, base: str, agent, mess: str) -> None:  # type: ignore[no-untyped-def]
+def test_any_mess_is_cleared_away(workspace: Workspace, place: Path, base: str, agent: Agent, mess: str) -> None:
     workspace.prepare(base)
     agent(mess)
     workspace.prepare(base)
@@ -171,17 +189,23 @@ def test_an_unknown_commit_is_an_error(workspace: Workspace, base: str) -> None:
 
 
 def test_nothing_planted_in_the_tree_runs_outside_or_survives(
-    tmp_path: Path, workspace: Workspace, place: Path, base: str, agent, sandbox: Sandbox
-) -> None:  # type: ignore[no-untyped-def]
+    tmp_path: Path, workspace: Workspace, place: Path, base: str, agent: Agent, sandbox: Sandbox
+) -> None:
     # With `none` inside is outside; what is left to see there is that none of it survives its harvest.
     mark = workspace.tree.parent / "mark" if sandbox.name == "os-native" else tmp_path / "mark"
     plant = f"touch '{mark}'; cat"
     workspace.prepare(base)
     agent(
-        f'git config filter.x.clean "{plant}"; git config filter.x.smudge "{plant}"; git config core.fsmonitor "{plant}";'
-        f"git config alias.reset \"!{plant}\"; git config core.hooksPath hooks; mkdir -p hooks .git/info; echo '* filter=x' >.gitattributes;"
-        f"echo '* filter=x' >.git/info/attributes; printf '#!/bin/sh\\n{plant}\\n' >hooks/pre-commit; chmod 755 hooks/pre-commit;"
-        "cp hooks/pre-commit hooks/post-checkout; cp hooks/pre-commit hooks/reference-transaction"
+        f"""
+        mkdir -p hooks .git/info
+        printf '#!/bin/sh\\n{plant}\\n' >hooks/pre-commit
+        chmod 755 hooks/pre-commit
+        for hook in post-checkout reference-transaction; do cp hooks/pre-commit hooks/$hook; done
+        echo '* filter=x' | tee .gitattributes >.git/info/attributes
+        for key in filter.x.clean filter.x.smudge core.fsmonitor; do git config $key "{plant}"; done
+        git config alias.reset "!{plant}"
+        git config core.hooksPath hooks
+        """
     )
     harvest = workspace.harvest(base, tmp_path / "out")
     assert harvest.bundle
@@ -205,7 +229,7 @@ def test_objects_are_shared_also_those_that_the_source_borrows(
 
 
 @pytest.fixture
-def harvest(workspace: Workspace, base: str, tmp_path: Path):  # type: ignore[no-untyped-def]
+def harvest(workspace: Workspace, base: str, tmp_path: Path) -> Harvester:
     def run(start: str = "") -> Harvest:
         return workspace.harvest(base, tmp_path / "out", start=start)
 
@@ -217,8 +241,8 @@ def imported(repository: Repository, harvest: Harvest) -> str:
 
 
 def test_uncommitted_work_is_committed_and_bundled(
-    workspace: Workspace, repository: Repository, place: Path, base: str, agent, harvest
-) -> None:  # type: ignore[no-untyped-def]
+    workspace: Workspace, repository: Repository, place: Path, base: str, agent: Agent, harvest: Harvester
+) -> None:
     workspace.prepare(base)
     agent(
         "echo new >new; rm src/f1.txt; echo more >>tracked.log; echo no >untracked.log; echo staged >s; git add s; rm s"
@@ -231,28 +255,35 @@ def test_uncommitted_work_is_committed_and_bundled(
     assert git(place, "rev-parse", f"{found.head}^") == base
 
 
+ONE = "echo 1 >one; git add .; git commit -qm One"
+
+
 @pytest.mark.parametrize(
     ("work", "changed", "commits"),
     [
-        ("echo 1 >one; git add .; git commit -qm One; echo 2 >two", ("one", "two"), 2),
-        ("echo 1 >one; git add .; git commit -qm One; echo 2 >two; git add .; git commit -q --amend -m Both", ("one", "two"), 1),
-        ("git checkout -q --detach; echo 1 >one; git add .; git commit -qm One", ("one",), 1),
-        ("git checkout -q -b other; echo 1 >one; git add .; git commit -qm One; git branch -D work", ("one",), 1),
+        (f"{ONE}; echo 2 >two", ("one", "two"), 2),
+        (f"{ONE}; echo 2 >two; git add .; git commit -q --amend -m Both", ("one", "two"), 1),
+        (f"git checkout -q --detach; {ONE}", ("one",), 1),
+        (f"git checkout -q -b other; {ONE}; git branch -D work", ("one",), 1),
         ("git checkout -q --orphan lone; git commit -qm Alone; echo 1 >one", ("one",), 1),
         ("git checkout -q --orphan lone; echo 1 >one", ("one",), 1),
         ("echo 1 >one; git add .; git commit -q --amend -m 'Amended what was there'", ("one",), 1),
         ("echo 1 >one; touch .git/index.lock .git/HEAD.lock .git/refs/heads/work.lock", ("one",), 1),
         ("echo 1 >one; rm .git/index", ("one",), 1),
-        ("rm -rf .git; git init -q; git config user.name A; git config user.email a@b; echo 1 >one; git add -f .; git commit -qm Anew", ("one",), 1),
+        (
+            f"rm -rf .git; git init -q; git config user.name A; git config user.email a; git add -f .; {ONE}",
+            ("one",),
+            1,
+        ),
         ("echo 1 >one; rm -rf .git/objects/info", ("one",), 1),
-        ("git config user.name ''; git config commit.gpgSign true; git config gpg.program false; echo 1 >one", ("one",), 1),
+        ("git config user.name ''; git config commit.gpgSign true; echo 1 >one", ("one",), 1),
         ("git gc -q; git repack -adq; echo 1 >one; git add .; git stash -q; git stash pop -q", ("one",), 1),
     ],
-)  # fmt: skip
+)
 def test_work_is_found_however_it_was_committed(
-    workspace: Workspace, repository: Repository, place: Path, base: str, agent, harvest, work: str,
+    workspace: Workspace, repository: Repository, place: Path, base: str, agent: Agent, harvest: Harvester, work: str,
     changed: tuple[str, ...], commits: int,
-) -> None:  # type: ignore[no-untyped-def]  # fmt: skip
+) -> None:  # fmt: skip
     workspace.prepare(base)
     agent(work)
     found = harvest()
@@ -274,8 +305,8 @@ def test_work_is_found_however_it_was_committed(
     ],
 )
 def test_work_in_a_ruined_clone_is_committed_as_it_lies(
-    workspace: Workspace, repository: Repository, base: str, agent, harvest, mess: str
-) -> None:  # type: ignore[no-untyped-def]
+    workspace: Workspace, repository: Repository, base: str, agent: Agent, harvest: Harvester, mess: str
+) -> None:
     workspace.prepare(base)
     agent(f"echo 1 >one; rm src/f1.txt; {mess}; rm -f two")
     found = harvest()
@@ -284,15 +315,15 @@ def test_work_in_a_ruined_clone_is_committed_as_it_lies(
     assert "beyond use" in found.reason or "objects" in mess
 
 
-def test_no_change_is_no_bundle(workspace: Workspace, base: str, agent, harvest) -> None:  # type: ignore[no-untyped-def]
+def test_no_change_is_no_bundle(workspace: Workspace, base: str, agent: Agent, harvest: Harvester) -> None:
     workspace.prepare(base)
     agent("touch src/f1.txt; git commit -q --allow-empty -m 'Done!'; echo x >x.log")
     assert harvest() == Harvest(head=base)
 
 
 def test_what_the_tree_started_from_is_no_change(
-    workspace: Workspace, repository: Repository, place: Path, base: str, agent, harvest
-) -> None:  # type: ignore[no-untyped-def]
+    workspace: Workspace, repository: Repository, place: Path, base: str, agent: Agent, harvest: Harvester
+) -> None:
     start = commit_aside(place, base, {"src/f1.txt": "earlier\n"})
     workspace.prepare(base, tree=start)
     assert harvest(start) == Harvest(head=base)
@@ -302,17 +333,19 @@ def test_what_the_tree_started_from_is_no_change(
     assert repository.changed_files(base, found.head) == ("one", "src/f1.txt")
 
 
-def test_commits_that_were_left_on_another_branch_are_told(workspace: Workspace, base: str, agent, harvest) -> None:  # type: ignore[no-untyped-def]
+def test_commits_that_were_left_on_another_branch_are_told(
+    workspace: Workspace, base: str, agent: Agent, harvest: Harvester
+) -> None:
     workspace.prepare(base)
-    agent("git checkout -q -b feature; echo 1 >one; git add .; git commit -qm One; git checkout -q work")
+    agent(f"git checkout -q -b feature; {ONE}; git checkout -q work")
     found = harvest()
     assert not found.bundle
     assert "feature" in found.reason
 
 
 def test_a_file_that_git_cannot_add_is_told(
-    workspace: Workspace, repository: Repository, base: str, agent, harvest
-) -> None:  # type: ignore[no-untyped-def]
+    workspace: Workspace, repository: Repository, base: str, agent: Agent, harvest: Harvester
+) -> None:
     workspace.prepare(base)
     agent("git init -q nested; echo 1 >one")
     found = harvest()
@@ -321,7 +354,9 @@ def test_a_file_that_git_cannot_add_is_told(
     assert repository.changed_files(base, found.head) == ("one",)
 
 
-def test_an_old_bundle_is_not_taken_for_a_new_one(workspace: Workspace, base: str, agent, harvest) -> None:  # type: ignore[no-untyped-def]
+def test_an_old_bundle_is_not_taken_for_a_new_one(
+    workspace: Workspace, base: str, agent: Agent, harvest: Harvester
+) -> None:
     workspace.prepare(base)
     agent("echo 1 >one")
     first = harvest()
@@ -330,7 +365,9 @@ def test_an_old_bundle_is_not_taken_for_a_new_one(workspace: Workspace, base: st
     assert not Path(first.bundle).exists()
 
 
-def test_the_users_repository_is_never_written(workspace: Workspace, place: Path, base: str, agent, harvest) -> None:  # type: ignore[no-untyped-def]
+def test_the_users_repository_is_never_written(
+    workspace: Workspace, place: Path, base: str, agent: Agent, harvest: Harvester
+) -> None:
     before = {file: file.read_bytes() for file in sorted((place / ".git").rglob("*")) if file.is_file()}
     workspace.prepare(base)
     agent("echo 1 >one; git add .; git commit -qm One; git branch main; git update-ref refs/heads/main HEAD")
@@ -339,8 +376,8 @@ def test_the_users_repository_is_never_written(workspace: Workspace, place: Path
 
 
 def test_a_submodule_and_an_lfs_pointer_are_carried(
-    tmp_path: Path, workspace: Workspace, place: Path, repository: Repository, agent
-) -> None:  # type: ignore[no-untyped-def]
+    tmp_path: Path, workspace: Workspace, place: Path, repository: Repository, agent: Agent
+) -> None:
     pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 3\n"
     make_repository(tmp_path / "inner")
     git(place, "submodule", "--quiet", "add", str(tmp_path / "inner"), "sub")
@@ -369,7 +406,7 @@ def test_a_sandbox_without_git_is_the_sandboxs_fault(
             workspace.prepare(base)
 
 
-def test_a_tree_is_left_alone_from_outside(tmp_path: Path, workspace: Workspace, base: str, agent) -> None:  # type: ignore[no-untyped-def]
+def test_a_tree_is_left_alone_from_outside(tmp_path: Path, workspace: Workspace, base: str, agent: Agent) -> None:
     victim = tmp_path / "victim"
     write(victim, {"config": "precious\n", "sub/file": "precious\n"})
     workspace.prepare(base)

@@ -61,17 +61,13 @@ def command(
         ConfigError: the backend is no program, or an argument has a placeholder that is unknown or has no value.
     """
     if backend.type != "agent" or not backend.command:
-        raise _fault(
-            backend, "type", f"{backend.name!r} is a {backend.type} backend without a program to run"
-        )
+        raise _fault(backend, "type", f"{backend.name!r} is a {backend.type} backend without a program to run")
     used = {name for argument in backend.prompt_args for name in _PLACEHOLDER.findall(argument)}
     for name in sorted(used - set(_KNOWN)):
         known = ", ".join(f"{{{one}}}" for one in _KNOWN)
         raise _fault(backend, "prompt_args", f"{{{name}}} is not a placeholder", f"Known here: {known}.")
     if "model" in used and not model:
-        raise _fault(
-            backend, "model", "is missing, and prompt_args has {model}", "Set it, or leave the argument out."
-        )
+        raise _fault(backend, "model", "is missing, and prompt_args has {model}", "Set it, or leave the argument out.")
     by_stdin, by_argument = _ways(backend, prompt, used)
     values = {
         # An argument ends at a NUL, which the kernel would refuse.
@@ -82,9 +78,7 @@ def command(
         "session": session,
     }
     kept = (argument for argument in backend.prompt_args if by_argument or "{prompt}" not in argument)
-    return Invocation(
-        argv=(backend.command, *(_filled(argument, values) for argument in kept)), stdin=by_stdin
-    )
+    return Invocation(argv=(backend.command, *(_filled(argument, values) for argument in kept)), stdin=by_stdin)
 
 
 def _ways(backend: BackendConfig, prompt: str, used: set[str]) -> tuple[bool, bool]:
@@ -114,23 +108,15 @@ def resolve(project: Project, role: str) -> tuple[BackendConfig, RoleConfig | No
     if setting is None:
         agents = [backend for backend in enabled if backend.type == "agent"]
         if role != "implementer" or not agents:
-            what = (
-                "there is no enabled backend of type agent" if role == "implementer" else "is not configured"
-            )
-            raise ConfigError(
-                what, file=PIPELINE, key=f"roles.{role}", remedy=f"Add [roles.{role}] or a [[backends]]."
-            )
+            what = "there is no enabled backend of type agent" if role == "implementer" else "is not configured"
+            raise ConfigError(what, file=PIPELINE, key=f"roles.{role}", remedy=f"Add [roles.{role}] or a [[backends]].")
         return agents[0], None
     wanted = setting.backend
     found = [one for one in enabled if one.name == wanted] or [
         one for one in enabled if wanted and wanted.casefold() in one.model.casefold()
     ]
     if len(found) != 1:
-        problem = (
-            f"{wanted!r} fits {', '.join(one.name for one in found)}"
-            if found
-            else f"no backend is {wanted!r}"
-        )
+        problem = f"{wanted!r} fits {', '.join(one.name for one in found)}" if found else f"no backend is {wanted!r}"
         names = ", ".join(f"{one.name} ({one.model})" if one.model else one.name for one in enabled)
         remedy = f"Enabled: {names or 'none'}."
         raise ConfigError(problem, file=PIPELINE, key=f"roles.{role}.backend", remedy=remedy)

@@ -113,9 +113,7 @@ class Bubblewrap:
             path = job.env.get("PATH") or self._path(roots)
             program = find_program(job.argv[0], path, job.cwd, roots, self.uid)
             if program is None:
-                return Outcome(
-                    ending=Ending.NOT_FOUND, reason=f"there is no program {job.argv[0]!r} in the sandbox"
-                )
+                return Outcome(ending=Ending.NOT_FOUND, reason=f"there is no program {job.argv[0]!r} in the sandbox")
             try:
                 mounts = plan(
                     readable=(*self._config.mount_paths, *job.readable),
@@ -188,19 +186,13 @@ class Bubblewrap:
         entries = [entry for entry in os.environ.get("PATH", "").split(":") if os.path.isabs(entry)]
         return ":".join(dict.fromkeys(entry for entry in entries if visible(entry, roots))) or _DEFAULT_PATH
 
-    def _launch(
-        self, job: Job, program: str, path: str, mounts: tuple[Mount, ...], stack: ExitStack
-    ) -> Bubble:
+    def _launch(self, job: Job, program: str, path: str, mounts: tuple[Mount, ...], stack: ExitStack) -> Bubble:
         files = {name: _memory_file(name, text, stack) for name, text in self._etc_files(job).items()}
         options = [
             *self._isolation(job),
             *self._system,
             *("--dir", "/etc/ssl"),
-            *(
-                part
-                for name, fd in files.items()
-                for part in ("--perms", "0444", "--file", str(fd), f"/etc/{name}")
-            ),
+            *(part for name, fd in files.items() for part in ("--perms", "0444", "--file", str(fd), f"/etc/{name}")),
             *_shown(mounts),
             *("--remount-ro", "/", "--chdir", job.cwd, "--clearenv"),
         ]
@@ -280,9 +272,7 @@ class Bubblewrap:
             options.append("--unshare-net")
         if self.uid is not None:
             options += ["--cap-drop", "ALL"]
-            options += [
-                part for name in ("SETUID", "SETGID", "SETPCAP") for part in ("--cap-add", f"CAP_{name}")
-            ]
+            options += [part for name in ("SETUID", "SETGID", "SETPCAP") for part in ("--cap-add", f"CAP_{name}")]
         else:
             options += ["--unshare-user", *(["--disable-userns"] if self._version >= _NESTING_SINCE else [])]
         return options
@@ -314,9 +304,7 @@ class Bubblewrap:
         if out_of_memory:
             return replace(outcome, reason=f"memory limit of {self._config.memory_limit_mb} MiB reached")
         if after.pids > before.pids:
-            return replace(
-                outcome, reason=f"limit of {self._config.pids_limit} processes reached; {outcome.reason}"
-            )
+            return replace(outcome, reason=f"limit of {self._config.pids_limit} processes reached; {outcome.reason}")
         return outcome
 
 
@@ -327,9 +315,7 @@ def _bubblewrap() -> tuple[str, tuple[int, ...]]:
             "the sandbox 'os-native' needs bubblewrap, and there is no `bwrap` on PATH",
             remedy="install it (apt install bubblewrap), or set another [sandbox] backend",
         )
-    said = subprocess.run(
-        (found, "--version"), capture_output=True, text=True, timeout=60, check=False
-    ).stdout
+    said = subprocess.run((found, "--version"), capture_output=True, text=True, timeout=60, check=False).stdout
     version = tuple(int(part) for part in re.findall(r"\d+", said)[:3])
     if version < _OLDEST:
         raise SandboxError(f"{found} is too old: {said.strip()!r}", remedy="install bubblewrap 0.5 or later")

@@ -153,9 +153,7 @@ class Group:
         """
         if self.missing:
             why = f" ({'; '.join(self._problems)})" if self._problems else ""
-            raise SandboxError(
-                f"limits on {', '.join(self.missing)} cannot be enforced here{why}", remedy=_REMEDY
-            )
+            raise SandboxError(f"limits on {', '.join(self.missing)} cannot be enforced here{why}", remedy=_REMEDY)
 
     @property
     def doors(self) -> tuple[str, ...]:
@@ -170,9 +168,7 @@ class Group:
 
     def members(self) -> set[int]:
         """The processes in the group now."""
-        return {
-            int(pid) for directory in self._each() for pid in (directory / "cgroup.procs").read_text().split()
-        }
+        return {int(pid) for directory in self._each() for pid in (directory / "cgroup.procs").read_text().split()}
 
     def hits(self) -> Hits:
         """How often limits were met so far."""
@@ -192,9 +188,7 @@ class Group:
         until = time.monotonic() + _CLEAR_S
         while members := self.members():
             if time.monotonic() > until:
-                raise SandboxError(
-                    f"processes {sorted(members)} do not die of SIGKILL", remedy="look at them in ps"
-                )
+                raise SandboxError(f"processes {sorted(members)} do not die of SIGKILL", remedy="look at them in ps")
             _kill(members, still=self.members)
 
     def close(self) -> None:
@@ -216,10 +210,7 @@ class Group:
     def _settle(self, place: Place, folder: str) -> None:
         """Make our directory in one hierarchy, for those of the missing controllers that it has."""
         missing = set(self.missing)
-        offers = [
-            (parent, missing & (place.controllers or _words(parent, "controllers")))
-            for parent in place.parents
-        ]
+        offers = [(parent, missing & (place.controllers or _words(parent, "controllers"))) for parent in place.parents]
         for parent, wanted in sorted(offers, key=lambda offer: -len(offer[1])):
             if not wanted:
                 return
@@ -256,9 +247,7 @@ class Group:
                 # The limit with swap may never be the lower one, so that both are lifted before they are set.
                 swap = (directory / "memory.memsw.limit_in_bytes").exists()
                 settings = [("memory.memsw.limit_in_bytes", "-1")] * swap + [("memory.limit_in_bytes", "-1")]
-                settings += [("memory.limit_in_bytes", memory)] + [
-                    ("memory.memsw.limit_in_bytes", memory)
-                ] * swap
+                settings += [("memory.limit_in_bytes", memory)] + [("memory.memsw.limit_in_bytes", memory)] * swap
             case "memory", _:
                 settings = [("memory.max", memory)]
                 settings += [("memory.swap.max", "0")] * (directory / "memory.swap.max").exists()

@@ -102,9 +102,7 @@ def share(project: Project, gate: Gate) -> float:
     return ratios.get(gate, 1.0) if subsample.enabled else 1.0
 
 
-def sample(
-    checks: Sequence[Check], ratio: float, strategy: str, task_id: str, attempt: int = 0
-) -> tuple[Check, ...]:
+def sample(checks: Sequence[Check], ratio: float, strategy: str, task_id: str, attempt: int = 0) -> tuple[Check, ...]:
     """A share of the checks in their order, rounded up, so that a ratio above 0 always leaves one.
 
     `task-id` chooses the same ones in each attempt of a task, `random` others in each; either choice is the same

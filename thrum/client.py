@@ -21,6 +21,7 @@ from thrum.wire import PING_EVERY_S, Dealer, new_incarnation
 SILENCE_S = 10.0
 """A broker that answers no ping for this long is taken for gone."""
 _EVENTS_KEPT = 10_000
+_REFUSED_S = 0.1
 
 
 class Client:
@@ -68,6 +69,8 @@ class Client:
                         return _value(envelope.body)
                     elif isinstance(envelope.body, Undeliverable):
                         reason = envelope.body.reason
+                        # It may be starting: ask again soon, yet not as fast as the broker can refuse.
+                        send_again_at = min(send_again_at, time.monotonic() + _REFUSED_S)
             if now >= deadline:
                 raise self._unanswered(destination, timeout_s, reason)
 

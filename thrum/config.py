@@ -261,6 +261,10 @@ class SandboxConfig:
     limits: Literal["enforced", "best-effort"] = "enforced"
     """`enforced`: a limit that cannot bind on this machine is an error. `best-effort`: it is said in the log."""
 
+    def variables(self, environ: Mapping[str, str]) -> dict[str, str]:
+        """What every agent, check and setup is given: of `environ` what `pass_env` names, and `env`."""
+        return {name: environ[name] for name in self.pass_env if name in environ} | self.env
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubsampleConfig:
@@ -352,11 +356,6 @@ class Project:
     def safety(self, repo: RepoConfig) -> SafetyConfig:
         """What the repository's safety target demands."""
         return self.pipeline.safety.get(repo.safety_target, DEFAULT_SAFETY[repo.safety_target])
-
-    def variables(self, environ: Mapping[str, str]) -> dict[str, str]:
-        """What every agent, check and setup is given: of `environ` what `pass_env` names, and `[sandbox] env`."""
-        sandbox = self.pipeline.sandbox
-        return {name: environ[name] for name in sandbox.pass_env if name in environ} | sandbox.env
 
     def implementer(self) -> BackendConfig | None:
         """The backend that implements tasks: that of the role, else the first enabled agent; None without one."""

@@ -7,12 +7,10 @@ them. What the values must be stands in `thrum.config` and `thrum.configrules`.
 from __future__ import annotations
 
 import datetime
-import difflib
 import hashlib
 import json
 import math
 import os
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -121,6 +119,9 @@ def _digest(project: Project) -> str:
 
 
 def _read(directory: Path, file: str, cls: type[T]) -> T:
+    # Imported here: the actors, which start often, read snapshots.
+    import tomllib
+
     try:
         # A mark at the beginning is what some editors leave; TOML has no place for it.
         plain = tomllib.loads((directory / file).read_text(encoding="utf-8-sig"))
@@ -179,6 +180,9 @@ def _remedy(error: RecordError) -> str:
     """What to write instead: the nearest valid name, else all of them."""
     if error.problem == "must be a list, not a table" and error.path:
         return f"Write its heading with two brackets: [[{error.path[-1]}]]."
+    # Imported here: it is of use to nobody but the writer of a mistake.
+    import difflib
+
     folded = {name.casefold(): name for name in reversed(error.valid)}
     near = difflib.get_close_matches(error.name.casefold(), folded, n=1)
     if near:

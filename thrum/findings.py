@@ -75,7 +75,7 @@ def first_program(command: Command) -> str:
     shell, computed by it, or lies in the checkout (`./run`) is nothing to look for.
     """
     if not isinstance(command, str):
-        return _worth_looking_for(command[0]) if command else ""
+        return "" if not command or _in_checkout(command[0]) else command[0]
     try:
         reader = shlex.shlex(command, posix=True, punctuation_chars=True)
         reader.whitespace_split = True
@@ -100,9 +100,12 @@ _BUILT_INTO_BASH = re.compile(
 _OF_THE_SHELL = re.compile(r"^-|[$`*?(){}<>|&;~]")
 
 
+def _in_checkout(word: str) -> bool:
+    return "/" in word and not word.startswith("/")
+
+
 def _worth_looking_for(word: str) -> str:
-    in_checkout = "/" in word and not word.startswith("/")
-    return "" if in_checkout or _BUILT_INTO_BASH.fullmatch(word) or _OF_THE_SHELL.search(word) else word
+    return "" if _in_checkout(word) or _BUILT_INTO_BASH.fullmatch(word) or _OF_THE_SHELL.search(word) else word
 
 
 # --- Repositories ---------------------------------------------------------------------------------------------
@@ -160,7 +163,7 @@ def _programs(project: Project, repo: RepoConfig, which: Which) -> Iterator[Find
 
 def _another(project: Project, sighting: Sighting, needed: str, where: str) -> Iterator[Finding]:
     """The sandbox finds a program of that name, but not the one that its user runs."""
-    if project.pipeline.sandbox.backend != "none" and sighting.mounts and sighting.inside != sighting.host:
+    if project.pipeline.sandbox.backend != "none" and sighting.mounts:
         paths = ", ".join(f'"{path}"' for path in sighting.mounts)
         yield Finding(
             level="note",
@@ -228,9 +231,7 @@ def _implementer(
         yield from _key(project, backend, environ, where)
 
 
-def _key(
-    project: Project, backend: BackendConfig, environ: Mapping[str, str] | None, where: str
-) -> Iterator[Finding]:
+def _key(project: Project, backend: BackendConfig, environ: Mapping[str, str] | None, where: str) -> Iterator[Finding]:
     if environ is not None and not environ.get(backend.api_key_env):
         yield Finding(
             level="warning",

@@ -6,10 +6,13 @@ that cleared its environment is not found. Identity is a pidfd, so that a reused
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
 from collections.abc import Callable, Iterator
+
+from thrum import process
 
 log = logging.getLogger(__name__)
 
@@ -18,6 +21,7 @@ MARK = "THRUM_MARK"
 
 _PASSES = 100
 """A family that forks faster than a hundred passes can kill needs a sandbox that isolates."""
+_DEATH_S = 1.0
 
 
 def sweep(prefix: str) -> int:
@@ -32,34 +36,35 @@ def sweep_exactly(mark: str) -> int:
 
 def _kill_all(wanted: Callable[[str], bool]) -> int:
     spared = set(_ancestry())
-    killed = 0
+    killed: set[int] = set()
     for _ in range(_PASSES):
-        hit = sum(_kill(pid, wanted) for pid in _pids() if pid not in spared)
-        killed += hit
-        if not hit:
-            return killed
-    log.error("processes with our mark fork faster than they can be killed", extra={"killed": killed})
-    return killed
+        held = {pid: pidfd for pid in _pids() if pid not in spared and (pidfd := _kill(pid, wanted)) >= 0}
+        for pidfd in held.values():
+            process.await_exit(pidfd, _DEATH_S)
+            os.close(pidfd)
+        killed |= held.keys()
+        if not held:
+            return len(killed)
+    log.error("processes with our mark cannot all be killed", extra={"killed": len(killed)})
+    return len(killed)
 
 
-def _kill(pid: int, wanted: Callable[[str], bool]) -> bool:
+def _kill(pid: int, wanted: Callable[[str], bool]) -> int:
+    """Kill the process if its mark is wanted; a descriptor that holds it then, else -1."""
     mark = mark_of(pid)
     if mark is None or not wanted(mark):
-        return False
+        return -1
     try:
         pidfd = os.pidfd_open(pid)
     except OSError:
-        return False
-    try:
-        # Read again through a pid that the descriptor now holds: the first look may have been at another.
-        if mark_of(pid) != mark:
-            return False
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-    except OSError:
-        return False
-    finally:
-        os.close(pidfd)
-    return True
+        return -1
+    # Looked at again now that the descriptor holds it: the first look may have been at another of this id.
+    if mark_of(pid) == mark:
+        with contextlib.suppress(OSError):
+            signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+            return pidfd
+    os.close(pidfd)
+    return -1
 
 
 def mark_of(pid: int) -> str | None:

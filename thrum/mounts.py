@@ -73,9 +73,7 @@ def plan(*, readable: Iterable[str], writable: Iterable[str], private: Iterable[
         for path in mounts:
             real = os.path.realpath(path)
             if real == hidden:
-                raise SandboxError(
-                    f"{path} is private to Thrum: it cannot be mounted", remedy="mount something else"
-                )
+                raise SandboxError(f"{path} is private to Thrum: it cannot be mounted", remedy="mount something else")
             if hidden.startswith(real + os.sep):
                 mask = path + hidden[len(real) :]
                 if not os.path.exists(hidden):
@@ -89,9 +87,7 @@ def _checked(path: str) -> str:
         raise SandboxError(f"{path!r} cannot be mounted: it is not absolute", remedy="give the whole path")
     path = os.path.normpath("/" + path.lstrip("/"))
     if path == "/" or path == "/proc" or path.startswith("/proc/"):
-        raise SandboxError(
-            f"{path} cannot be mounted: it would show the whole host", remedy="mount less of it"
-        )
+        raise SandboxError(f"{path} cannot be mounted: it would show the whole host", remedy="mount less of it")
     return path
 
 

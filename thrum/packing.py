@@ -78,7 +78,12 @@ def pack_body(body: Message) -> bytes:
     Raises:
         WireError: a value has no form on the wire.
     """
-    return _pack(to_plain(body), type(body).__name__)
+    kind = type(body).__name__
+    try:
+        plain = to_plain(body)
+    except TypeError as error:
+        raise WireError(f"{kind} cannot be packed: {error}") from error
+    return _pack(plain, kind)
 
 
 def unpack_body(kind: str, raw: bytes) -> Message:

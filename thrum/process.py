@@ -104,14 +104,15 @@ def run(
     *,
     on_output: Callable[[bytes], None] | None = None,
     stop: threading.Event | None = None,
-    grace_s: float = GRACE_S,
+    grace_s: float | None = None,
 ) -> Outcome:
     """Run the job's program as `launch` says, to its end or to the first limit that it reaches.
 
     Takes from the job its limits, its standard input and where the output goes; `on_output` gets the output as
-    it comes, up to the output limit. A negative return code is told as a signal. Does not return before the
-    child is reaped and `launch.clear` is through. The calling thread is the one whose end a parent-death
-    signal of the child follows: it lives through the run, since it does the waiting.
+    it comes, up to the output limit. A negative return code is told as a signal. Between SIGTERM and SIGKILL lie
+    `grace_s`, by default GRACE_S. Does not return before the child is reaped and `launch.clear` is through. A
+    parent-death signal of the child follows the end of the calling thread, which lives through the run as it is
+    the one that waits.
 
     Raises:
         SandboxError: the output cannot be written, or the child cannot be killed.
@@ -142,7 +143,9 @@ def run(
             if refused:
                 child.wait()
                 return Outcome(ending=Ending.NOT_STARTED, reason=refused)
-            ending = _follow(launch, job, child, reader, capture, on_output, stop, grace_s)
+            ending = _follow(
+                launch, job, child, reader, capture, on_output, stop, GRACE_S if grace_s is None else grace_s
+            )
         finally:
             os.close(reader)
         return _outcome(launch, job, child.returncode, ending, capture, time.monotonic() - began)
@@ -293,9 +296,7 @@ class _Watch:
                 self._launch.kill(self._pid)
                 kill_at, give_up_at = math.inf, min(give_up_at, now + KILL_WAIT_S)
             if now >= give_up_at:
-                raise SandboxError(
-                    f"process {self._pid} does not die of SIGKILL", remedy="look at its state in ps"
-                )
+                raise SandboxError(f"process {self._pid} does not die of SIGKILL", remedy="look at its state in ps")
 
     def drain(self) -> None:
         """Read what is left in the pipe, for a short time only: a stranger may hold it open."""
@@ -314,9 +315,7 @@ class _Watch:
 
     def _wait(self, until: float) -> set[int]:
         timeout_s = max(0.0, until - time.monotonic())
-        return {
-            fd for fd, _ in self._poll.poll(None if timeout_s == math.inf else math.ceil(timeout_s * 1000))
-        }
+        return {fd for fd, _ in self._poll.poll(None if timeout_s == math.inf else math.ceil(timeout_s * 1000))}
 
     def _read(self) -> None:
         chunk = os.read(self._reader, _CHUNK_BYTES)

@@ -60,7 +60,6 @@ AGENTS = (
 )
 
 
-
 def render_repos(detections: Sequence[Detection]) -> str:
     """The text of configs/repos.toml; repositories of the same name get a number, and what is only guessed a comment.
 
@@ -212,7 +211,7 @@ def _backend(agent: AgentProgram, mounts: Sequence[str]) -> str:
     lines += [f"prompt_args = {_list(agent.prompt_args)}"]
     key = agent.api_key_env
     lines += [f"api_key_env = {_text(key)}   # passed on from where you start Thrum"] if key else []
-    lines += ["# pass_env = [\"SOME_API_KEY\"]   # variables that it needs and may see"] if not key else []
+    lines += ['# pass_env = ["SOME_API_KEY"]   # variables that it needs and may see'] if not key else []
     lines += ["network = true               # it talks to its model"]
     return "\n".join(lines) + "\n" + (_mounts(mounts) if mounts else "")
 
@@ -242,4 +241,4 @@ def _inline(table: Mapping[str, str]) -> str:
 
 
 def _comment(text: str) -> str:
-    return " ".join(text.split())
+    return "".join(letter if letter.isprintable() else "?" for letter in " ".join(text.split()))

@@ -6,14 +6,16 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import logging
 import os
 import pwd
+import re
 import shutil
 import signal
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -78,10 +80,13 @@ def sweep(prefix: str) -> int:
     """Kill every process that a sandbox started whose owner's name begins with `prefix`; how many those were.
 
     For the time after a crash, before anything of that prefix is started again. Neither we nor our ancestors are
-    touched. Control groups that were left empty go, too.
+    touched. Control groups that were left empty and homes that were left over go, too.
     """
     killed = marks.sweep(prefix)
     cgroup.remove_empty(prefix)
+    for home in glob.glob(os.path.join(tempfile.gettempdir(), f"{_home_prefix(prefix)}*")):
+        if os.lstat(home).st_uid == os.getuid():
+            _remove_tree(home)
     return killed
 
 
@@ -128,9 +133,7 @@ class NoSandbox:
         self._mark = name
         self._busy = threading.Lock()
         marks.sweep_exactly(name)
-        log.warning(
-            "sandbox 'none' isolates nothing", extra={"sandbox": name, "gaps": self.describe()["gaps"]}
-        )
+        log.warning("sandbox 'none' isolates nothing", extra={"sandbox": name, "gaps": self.describe()["gaps"]})
 
     def run(
         self,
@@ -139,7 +142,7 @@ class NoSandbox:
         on_output: Callable[[bytes], None] | None = None,
         stop: threading.Event | None = None,
     ) -> Outcome:
-        with self._busy, _private_home() as home:
+        with self._busy, _private_home(self._mark) as home:
             env = {**_own_environment(home), **job.env, marks.MARK: self._mark}
             found = _which(job.argv[0], env["PATH"], job.cwd)
             if found is None:
@@ -158,11 +161,7 @@ class NoSandbox:
 
     def describe(self) -> dict[str, Any]:
         config = self._config
-        limits = (
-            {"file_size": f"RLIMIT_FSIZE: {config.file_size_limit_mb} MiB"}
-            if config.file_size_limit_mb
-            else {}
-        )
+        limits = {"file_size": f"RLIMIT_FSIZE: {config.file_size_limit_mb} MiB"} if config.file_size_limit_mb else {}
         gaps = [
             "a job can read and write whatever this user can, the network and the project's own files included",
             "memory, processor and process-count limits do not bind",
@@ -187,8 +186,9 @@ class _Marked(process.Launch):
     mark: str
 
     def clear(self, pid: int) -> None:
-        process.signal_group(pid, signal.SIGKILL)
+        # The sweep waits for each; the group catches who cleared its environment and stayed.
         marks.sweep_exactly(self.mark)
+        process.signal_group(pid, signal.SIGKILL)
 
 
 def _host_path() -> str:
@@ -210,9 +210,13 @@ def _which(program: str, path: str, cwd: str) -> str | None:
     return shutil.which(os.path.join(cwd, program) if "/" in program else program, path=path)
 
 
+def _home_prefix(name: str) -> str:
+    return f"thrum-home-{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}"
+
+
 @contextlib.contextmanager
-def _private_home() -> Any:
-    home = tempfile.mkdtemp(prefix="thrum-home-")
+def _private_home(name: str) -> Iterator[str]:
+    home = tempfile.mkdtemp(prefix=f"{_home_prefix(name)}-")
     try:
         yield home
     finally:

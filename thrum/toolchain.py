@@ -82,8 +82,8 @@ def _root(program: Path) -> Path:
         return folder
     if (prefix / "pyvenv.cfg").is_file():
         return prefix
-    # ~/.local has the same layout, but is a place that many programs share with private data.
-    own = (prefix / "lib").is_dir() and prefix.name != ".local" and prefix != Path.home()
+    # ~/.local and ~/.cargo can have the same layout, but hold what is nobody else's business.
+    own = (prefix / "lib").is_dir() and not prefix.name.startswith(".") and prefix != Path.home()
     return prefix if own else folder
 
 

@@ -113,9 +113,9 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def counted(number: int, thing: str) -> str:
-    """`1 task`, `2 tasks`."""
-    return f"{number} {thing}" if number == 1 else f"{number} {thing}s"
+def counted(number: int, one: str, many: str = "") -> str:
+    """`1 task`, `2 tasks`; `many` where an `s` is not enough."""
+    return f"{number} {one}" if number == 1 else f"{number} {many or one + 's'}"
 
 
 def listed(items: Iterable[str], most: int = 5) -> str:

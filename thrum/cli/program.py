@@ -7,16 +7,15 @@ import importlib
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeVar
+from typing import Any
 
 import click
 
+from thrum import __version__
 from thrum.cli import console
 from thrum.errors import Exit, ThrumError
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 @dataclass(slots=True)
@@ -35,7 +34,7 @@ def invocation() -> Invocation:
     return found
 
 
-def _noted(name: str) -> Callable[[click.Context, click.Parameter, Any], None]:
+def _noted(name: str) -> Any:
     def note(ctx: click.Context, _: click.Parameter, value: Any) -> None:
         root = ctx.find_root()
         if root.obj is None:
@@ -50,7 +49,7 @@ def _common_options() -> list[click.Parameter]:
     # is_eager: they must be known when another option is found wanting.
     return [
         click.Option(
-            ["--dir", "directory"],
+            ["--dir", "project_dir"],
             metavar="DIRECTORY",
             type=click.Path(),
             help="The project directory. [default: THRUM_DIR, else the nearest one upwards]",
@@ -86,62 +85,80 @@ class Command(click.Command):
 
 
 class Group(click.Group):
-    """A group whose commands take the common options."""
+    """A group that imports the module of a command when it is called; all of its commands take the common options.
 
-    command_class = Command
+    `commands_at` says for each name where its command is, as `module:object` below `thrum.cli`.
+    """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, commands_at: Mapping[str, str], **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.params = [*self.params, *_common_options()]
+        self._commands_at = commands_at
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """In the order in which a newcomer needs them."""
+        return list(self._commands_at)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, None where there is none."""
+        if cmd_name not in self._commands_at:
+            return None
+        module, _, name = self._commands_at[cmd_name].partition(":")
+        command = getattr(importlib.import_module(f"thrum.cli.{module}"), name)
+        assert isinstance(command, click.Command)
+        return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """As click's, naming the nearest command where there is none of that name."""
-        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
+        if args and not args[0].startswith("-") and args[0] not in self._commands_at:
             import difflib
 
-            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
+            near = difflib.get_close_matches(args[0], self._commands_at, n=1)
             hint = f" Did you mean {near[0]!r}?" if near else ""
             raise click.UsageError(f"There is no command {args[0]!r}.{hint}", ctx=ctx)
         return super().resolve_command(ctx, args)
 
 
-class Root(Group):
-    """`thrum` itself: knows in which module each command is, and imports it when it is called."""
-
-    modules: ClassVar[dict[str, str]] = {
-        "init": "init",
-        "check": "check",
-        "doctor": "doctor",
-        "up": "system",
-        "down": "system",
-        "reload": "system",
-        "status": "status",
-        "run": "run",
-        "task": "task",
-        "completion": "completion",
-    }
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """In the order in which a newcomer needs them."""
-        return list(self.modules)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of that name; its module has it under the same one."""
-        if cmd_name not in self.modules:
-            return None
-        module = importlib.import_module(f"thrum.cli.{self.modules[cmd_name]}")
-        command = getattr(module, cmd_name)
-        assert isinstance(command, click.Command)
-        return command
-
-
-@click.group(cls=Root, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="thrum", prog_name="thrum", message="%(prog)s %(version)s")
+@click.group(
+    cls=Group,
+    commands_at={
+        "init": "init:init",
+        "check": "check:check",
+        "doctor": "doctor:doctor",
+        "up": "system:up",
+        "down": "system:down",
+        "reload": "system:reload",
+        "status": "status:status",
+        "run": "run:run",
+        "task": "program:task",
+        "completion": "completion:completion",
+    },
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="thrum", message="%(prog)s %(version)s")
 def thrum() -> None:
     """Let coding agents work off a backlog of tasks over git repositories; nothing lands that did not pass its
     gates and a person."""
+
+
+@click.group(
+    cls=Group,
+    commands_at={
+        "add": "adding:add",
+        "list": "listing:list_",
+        "show": "showing:show",
+        "diff": "reading:diff",
+        "log": "reading:log",
+        "approve": "deciding:approve",
+        "reject": "deciding:reject",
+        "retry": "deciding:retry",
+        "cancel": "deciding:cancel",
+    },
+)
+def task() -> None:
+    """Queue tasks, look at them, and decide about them."""
 
 
 def run(args: Sequence[str]) -> int:
@@ -166,7 +183,7 @@ def run(args: Sequence[str]) -> int:
         return 128 + 13
     except OSError as error:
         return _ended(found, "system", _told(error), "", Exit.FAILED, unexpected=error)
-    except Exception as error:  # one of the two places that catch broadly: a person gets a sentence, not a traceback
+    except Exception as error:  # noqa: BLE001 - one of the two places: a person gets a sentence, no traceback
         message = f"{type(error).__name__}: {error}"
         hint = "this is a fault in Thrum; --verbose shows where it happened"
         return _ended(found, "internal", message, hint, Exit.FAILED, unexpected=error)

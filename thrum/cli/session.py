@@ -103,6 +103,11 @@ class Session:
             )
         return name
 
+    def path_of(self, repo: str) -> str:
+        """Where the repository lies."""
+        found = self.project.repo(repo)
+        return found.path if found else ""
+
     @contextlib.contextmanager
     def connected(self, repos: Iterable[str]) -> Iterator[Client]:
         """A connection to the actors of the named repositories, which are brought up if no system is."""
@@ -115,7 +120,9 @@ class Session:
         """What the repository's actor answers."""
         return client.request(f"repo.{repo}", body, timeout_s=ANSWER_S, id=id)
 
-    def tell(self, client: Client, repo: str, kind: type[Command], *, by: str, id: str | None = None, **told: Any) -> Any:
+    def tell(
+        self, client: Client, repo: str, kind: type[Command], *, by: str, id: str | None = None, **told: Any
+    ) -> Any:
         """What the repository's actor answers to a command that changes something."""
         return self.ask(client, repo, kind(auth=self.token, by=by, **told), id=id)
 

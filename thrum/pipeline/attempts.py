@@ -22,6 +22,12 @@ def wants_slot(task: Task) -> bool:
     )
 
 
+def with_worker(task: Task) -> bool:
+    """True while the task's worker may have its latest attempt: that is prepared, and was not reported yet."""
+    running = task.slot and task.state in (State.IMPLEMENTING, *ENDS)
+    return running and task.attempt is not None and bool(task.attempt.backend)
+
+
 def start_granted(draft: Draft, given: i.StartGranted) -> None:
     if not wants_slot(draft.task):
         return  # granted twice, or withdrawn meanwhile

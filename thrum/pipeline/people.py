@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from thrum import inputs as i
 from thrum.errors import RefusedError
+from thrum.pipeline.attempts import with_worker
 from thrum.pipeline.draft import Draft, latest
 from thrum.pipeline.moves import back_to_agent, is_landing
 from thrum.pipeline.resumption import look_again
@@ -98,7 +99,7 @@ def cancel_asked(draft: Draft, given: i.CancelAsked) -> None:
         raise RefusedError(
             f"{task.id} is being put on the branch at this moment", remedy="ask again once the landing is settled"
         )
-    running = task.slot and task.state in (State.CLAIMED, State.IMPLEMENTING)
+    running = with_worker(task)
     landing = is_landing(task)
     draft.step(
         Step.CANCEL,
@@ -106,7 +107,7 @@ def cancel_asked(draft: Draft, given: i.CancelAsked) -> None:
         {"by": given.by, "why": given.why},
         reason=given.why or f"cancelled by {given.by}",
         token=task.token + 1,
-        slot=running and task.state is State.IMPLEMENTING,
+        slot=running,
         run="",
     )
     if running:

@@ -22,7 +22,7 @@ from thrum.client import Client
 from thrum.config import Project
 from thrum.configfile import save_snapshot
 from thrum.errors import BusyError, NotFoundError, ThrumError
-from thrum.files import Holder, Lock, holder_of
+from thrum.files import Holder, Lock, holder_of, secret
 from thrum.messages import GetRepoStatus, GetSchedule
 from thrum.places import Places
 from thrum.tree.spawning import broker_spec, busy, end, endpoint_of, last_words, repo_spec, spawn, spawn_broker
@@ -260,6 +260,7 @@ def _made(directory: Path) -> Places:
     places = Places(directory)
     for folder in (places.state, places.snapshots, places.logs, places.outputs, places.stores):
         folder.mkdir(mode=0o700, exist_ok=True)
+    secret(places.token)  # made here, before two actors could make one each
     return places
 
 

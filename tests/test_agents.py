@@ -1,0 +1,222 @@
+"""The generic backend: command lines, the choice of a backend, and what an agent's output says."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from thrum.agents import ARGUMENT_LIMIT_BYTES, Invocation, Result, command, read_result, resolve, wall_s
+from thrum.config import BackendConfig, BudgetConfig, PipelineConfig, Project, RoleConfig, RolesConfig
+from thrum.errors import ConfigError
+
+CLAUDE = BackendConfig(
+    name="claude-code",
+    type="agent",
+    command="claude",
+    prompt_args=("-p", "{prompt}", "--output-format", "json"),
+    model="claude-sonnet-4",
+)
+FILE = BackendConfig(name="file", type="agent", command="tool", prompt_args=("{prompt}", "--file={prompt_file}"))
+CHAT = BackendConfig(name="api", type="chat", base_url="http://localhost/v1", model="gpt-5")
+LONG = "x" * (ARGUMENT_LIMIT_BYTES + 1)
+
+
+def call(backend: BackendConfig, prompt: str = "do it", session: str = "") -> Invocation:
+    return command(
+        backend,
+        prompt=prompt,
+        prompt_file="/run/prompt",
+        workdir="/work tree",
+        model=backend.model,
+        session=session,
+    )
+
+
+def with_args(*prompt_args: str, **settings: object) -> BackendConfig:
+    return replace(CLAUDE, prompt_args=prompt_args, **settings)  # type: ignore[arg-type]
+
+
+def test_the_prompt_takes_its_placeholders_place() -> None:
+    assert call(CLAUDE) == Invocation(argv=("claude", "-p", "do it", "--output-format", "json"))
+
+
+def test_every_placeholder_has_its_value() -> None:
+    backend = with_args("{workdir}/a", "-m={model}", "{session}", "{prompt_file}")
+    argv = call(backend, session="s-1").argv
+    assert argv == ("claude", "/work tree/a", "-m=claude-sonnet-4", "s-1", "/run/prompt")
+
+
+def test_what_is_put_in_is_not_looked_at_again() -> None:
+    nasty = "$(id) {session} {unknown} `x` \\1 \\g<0> '\"\n"
+    assert call(with_args("{prompt}"), nasty).argv[1] == nasty
+
+
+def test_braces_that_are_no_placeholder_stay() -> None:
+    assert call(with_args('{"a": {}}', "{prompt}")).argv[1] == '{"a": {}}'
+
+
+def test_an_unknown_placeholder_names_itself_and_the_key() -> None:
+    with pytest.raises(ConfigError, match=r"\{promt\}") as caught:
+        call(with_args("{promt}"))
+    assert (caught.value.file, caught.value.key) == (
+        "configs/pipeline.toml",
+        "backends.claude-code.prompt_args",
+    )
+    assert "{prompt_file}" in caught.value.remedy
+
+
+def test_a_model_that_is_asked_for_must_be_set() -> None:
+    with pytest.raises(ConfigError, match="model"):
+        call(with_args("{model}", "{prompt}", model=""))
+
+
+def test_a_chat_backend_is_no_program() -> None:
+    with pytest.raises(ConfigError, match="chat"):
+        call(CHAT)
+
+
+def test_a_long_prompt_goes_by_standard_input_without_its_argument() -> None:
+    assert call(CLAUDE, LONG) == Invocation(argv=("claude", "-p", "--output-format", "json"), stdin=True)
+
+
+def test_a_long_prompt_goes_by_file_where_the_arguments_have_it() -> None:
+    assert call(FILE, LONG) == Invocation(argv=("tool", "--file=/run/prompt"))
+
+
+def test_the_limit_counts_bytes() -> None:
+    assert not call(CLAUDE, "ä" * (ARGUMENT_LIMIT_BYTES // 2)).stdin
+    assert call(CLAUDE, "ä" * (ARGUMENT_LIMIT_BYTES // 2 + 1)).stdin
+
+
+def test_a_backend_that_reads_standard_input_gets_no_argument() -> None:
+    assert call(with_args("-q", "{prompt}", prompt_stdin=True)) == Invocation(argv=("claude", "-q"), stdin=True)
+
+
+def test_a_prompt_that_no_argument_carries_goes_by_standard_input() -> None:
+    assert call(with_args("exec", "-")).stdin
+    assert not call(with_args("{prompt_file}")).stdin
+
+
+@pytest.mark.parametrize("prompt", ["-rf", "--help"])
+def test_a_prompt_that_begins_with_a_dash_is_no_flag(prompt: str) -> None:
+    assert call(CLAUDE, prompt).argv[2] == f" {prompt}"
+    assert call(with_args("--message={prompt}"), prompt).argv[1] == f"--message={prompt}"
+
+
+def test_a_nul_character_does_not_end_the_prompt() -> None:
+    assert call(CLAUDE, "a\0b").argv[2] == "ab"
+
+
+def project(*backends: BackendConfig, role: RoleConfig | None = None, budget: BudgetConfig | None = None) -> Project:
+    roles = RolesConfig(implementer=role, reviewer=role)
+    pipeline = PipelineConfig(backends=backends, roles=roles, budget=budget or BudgetConfig())
+    return Project(directory="/p", repos=(), pipeline=pipeline)
+
+
+def test_without_a_role_the_first_enabled_agent_implements() -> None:
+    assert resolve(project(CHAT, replace(CLAUDE, enabled=False), FILE), "implementer") == (FILE, None)
+
+
+@pytest.mark.parametrize("wanted", ["claude-code", "SONNET", "claude-sonnet-4"])
+def test_a_backend_is_found_by_its_name_or_a_part_of_its_model(wanted: str) -> None:
+    role = RoleConfig(backend=wanted)
+    assert resolve(project(FILE, CHAT, CLAUDE, role=role), "implementer") == (CLAUDE, role)
+
+
+def test_a_name_counts_for_more_than_a_model() -> None:
+    other = replace(FILE, name="sonnet")
+    assert resolve(project(CLAUDE, other, role=RoleConfig(backend="sonnet")), "implementer")[0] is other
+
+
+@pytest.mark.parametrize(
+    ("wanted", "named"),
+    [("gpt-6", "no backend"), ("claude", "fits claude-code, second"), ("off", "no backend"), ("", "no")],
+)
+def test_none_or_several_is_an_error_that_lists_the_names(wanted: str, named: str) -> None:
+    second = replace(CLAUDE, name="second", model="claude-opus")
+    off = replace(FILE, name="off", enabled=False)
+    with pytest.raises(ConfigError, match=named) as caught:
+        resolve(project(CLAUDE, second, off, role=RoleConfig(backend=wanted)), "implementer")
+    assert "claude-code (claude-sonnet-4), second (claude-opus)" in caught.value.remedy
+    assert caught.value.key == "roles.implementer.backend"
+
+
+def test_an_api_reviews_but_cannot_implement() -> None:
+    there = project(CHAT, CLAUDE, role=RoleConfig(backend="api"))
+    assert resolve(there, "reviewer")[0] is CHAT
+    with pytest.raises(ConfigError, match="cannot implement"):
+        resolve(there, "implementer")
+
+
+def test_nobody_to_implement_is_an_error() -> None:
+    with pytest.raises(ConfigError, match="no enabled backend of type agent"):
+        resolve(project(CHAT), "implementer")
+    with pytest.raises(ConfigError, match="not configured"):
+        resolve(project(CLAUDE), "reviewer")
+
+
+def test_the_narrowest_time_limit_that_is_set_holds() -> None:
+    budget = BudgetConfig(per_session_timeout_secs=30.0)
+    backend = replace(CLAUDE, timeout_secs=20.0)
+    there = project(budget=budget)
+    assert wall_s(there, RoleConfig(backend="x", timeout_secs=10.0), backend) == 10.0
+    assert wall_s(there, RoleConfig(backend="x"), backend) == 20.0
+    assert wall_s(there, None, CLAUDE) == 30.0
+    assert wall_s(project(), None, CLAUDE) == 3600.0
+
+
+def read(text: str) -> Result:
+    return read_result(CLAUDE, text)
+
+
+def test_output_without_anything_agreed_says_nothing() -> None:
+    assert read("") == read("done\n{broken json\n") == read("[1]") == read("3") == Result()
+
+
+def test_the_last_line_that_begins_with_the_mark_counts() -> None:
+    text = "THRUM: no-change-needed: first\r\nwork\nTHRUM: no-change-needed:  it is there  \nbye"
+    assert read(text).no_change == "it is there"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "> THRUM: no-change-needed: quoted",
+        "print `THRUM: no-change-needed:` followed by",
+        "THRUM: no-change-needed:  \n next",
+    ],
+)
+def test_a_mark_elsewhere_or_without_a_reason_says_nothing(text: str) -> None:
+    assert read(text).no_change == ""
+
+
+@pytest.mark.parametrize("before", ["", "log line\n", '{"type": "system"}\n'])
+def test_cost_session_and_mark_are_read_from_the_last_json_object(before: str) -> None:
+    said = {
+        "total_cost_usd": 0.25,
+        "session_id": "abc",
+        "result": "Looked.\nTHRUM: no-change-needed: done before",
+    }
+    expected = Result(cost_usd=0.25, session="abc", no_change="done before")
+    assert read(before + json.dumps(said) + "\n") == expected
+
+
+def test_a_json_object_over_several_lines_is_read() -> None:
+    assert read(json.dumps({"total_cost_usd": 1}, indent=2)).cost_usd == 1.0
+
+
+@pytest.mark.parametrize("value", ["NaN", "-1", "true", '"3"', "Infinity", "1e300", "null", "[]"])
+def test_a_cost_that_is_no_sum_of_money_counts_nothing(value: str) -> None:
+    assert read(f'{{"total_cost_usd": {value}, "session_id": 7, "result": [1]}}') == Result()
+
+
+def test_json_that_is_too_deep_says_nothing() -> None:
+    assert read("[" * 100_000) == Result()
+
+
+def test_a_usage_limit_names_its_end() -> None:
+    assert read("Claude AI usage limit reached|1790000000").rate_limited_until == 1_790_000_000.0
+    assert read(json.dumps({"result": "Claude AI usage limit reached|1790000000"})).rate_limited_until
+    assert read("the text 'Claude AI usage limit reached|1790000000'").rate_limited_until is None

@@ -1,0 +1,160 @@
+"""`thrum task diff` and `thrum task log`: what an attempt changed, and what its agent printed."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from thrum.cli import console
+from thrum.cli.program import Command, invocation
+from thrum.cli.session import Session
+from thrum.errors import NotFoundError
+
+if TYPE_CHECKING:
+    from thrum.client import Client
+
+LOOK_EVERY_S = 1.0
+"""How often a log that is followed asks whether the attempt has ended."""
+
+
+@click.command(cls=Command)
+@click.argument("task", metavar="ID")
+@click.option("--attempt", type=click.IntRange(1), default=None, help="Another attempt than the latest.")
+def diff(task: str, attempt: int | None) -> None:
+    """Show what a task's attempt changed: the commits that an approval would let land."""
+    from thrum.messages import GetDiff
+
+    session = Session.open()
+    repo = session.owner(task)
+    with session.connected([repo]) as client:
+        found = session.ask(client, repo, GetDiff(task=task, token=attempt or 0))
+    if invocation().json:
+        console.emit(found)
+        return
+    if found["truncated"]:
+        git = f"git -C {session.path_of(repo)} diff {found['base'][:12]} {found['head'][:12]}"
+        console.tell_warning("the diff is too long to be shown whole", f"see all of it with: {git}")
+    console.page(_diff_text(found))
+
+
+def _diff_text(found: dict[str, Any]) -> str:
+    files = "\n".join(f"  {console.clean(name)}" for name in found["files"])
+    head = f"{found['task']}, attempt {found['attempt']}: {found['head'][:12]} on {found['base'][:12]}"
+    body = "\n".join(map(_coloured, console.clean(found["diff"]).rstrip("\n").split("\n")))
+    return f"{head}\n{console.counted(len(found['files']), 'file')}:\n{files}\n\n{body}"
+
+
+def _coloured(line: str) -> str:
+    if line.startswith(("diff ", "index ", "--- ", "+++ ")):
+        return console.paint(line, "", bold=True)
+    colour = {"+": "green", "-": "red", "@": "cyan"}.get(line[:1])
+    return console.paint(line, colour) if colour else line
+
+
+@click.command(cls=Command)
+@click.argument("task", metavar="ID")
+@click.option("--attempt", type=click.IntRange(1), default=None, help="Another attempt than the latest.")
+@click.option("--follow", "-f", is_flag=True, help="Go on until the attempt ends.")
+def log(task: str, attempt: int | None, follow: bool) -> None:
+    """Show what the agent of a task's attempt printed.
+
+    Of an attempt that is under way only what comes from now on can be shown (--follow); afterwards all of it.
+    """
+    from thrum.messages import GetTask
+    from thrum.views import task_view
+
+    session = Session.open()
+    repo = session.owner(task)
+    with session.connected([repo]) as client:
+        chosen = _attempt(task_view(session.ask(client, repo, GetTask(task=task))), attempt)
+        if chosen["ending"] is not None:
+            _print_kept(session, client, repo, task, chosen)
+        elif follow:
+            _follow(session, client, repo, task, chosen["token"])
+        else:
+            raise NotFoundError(
+                f"attempt {chosen['token']} of {task} is still under way", remedy=f"thrum task log {task} --follow"
+            )
+
+
+def _attempt(view: dict[str, Any], wanted: int | None) -> dict[str, Any]:
+    attempts = view["attempts"]
+    if not attempts:
+        raise NotFoundError(f"{view['id']} has had no attempt yet", remedy="`thrum run` or `thrum up` starts one")
+    if wanted is None:
+        return dict(attempts[-1])
+    found = next((one for one in attempts if one["token"] == wanted), None)
+    if found is None:
+        there = console.listed((str(one["token"]) for one in attempts), most=20)
+        raise NotFoundError(f"{view['id']} has no attempt {wanted}", remedy=f"it has: {there}")
+    return dict(found)
+
+
+def _print_kept(session: Session, client: Client, repo: str, task: str, attempt: dict[str, Any]) -> None:
+    from thrum.messages import GetOutput
+
+    pieces: list[str] = []
+    offset, total = 0, 1
+    while attempt["output_digest"] and offset < total:
+        piece = session.ask(client, repo, GetOutput(digest=attempt["output_digest"], offset=offset))
+        offset, total = offset + piece["bytes"], piece["total_bytes"]
+        if invocation().json:
+            pieces.append(piece["text"])
+        else:
+            _write(piece["text"])
+        if not piece["bytes"]:
+            break
+    if invocation().json:
+        shown = {name: attempt[name] for name in ("ending", "reason", "exit_code", "output_bytes")}
+        console.emit({"task": task, "attempt": attempt["token"], **shown, "text": "".join(pieces)})
+        return
+    if not attempt["output_bytes"]:
+        console.note(f"The agent of attempt {attempt['token']} printed nothing.")
+    elif attempt["output_bytes"] > total:
+        console.tell_warning(f"{total} of {attempt['output_bytes']} bytes were kept")
+
+
+def _follow(session: Session, client: Client, repo: str, task: str, token: int) -> None:
+    """Print what the attempt's agent prints until the attempt has ended."""
+    from thrum.messages import GetTask
+    from thrum.views import task_view
+
+    # Names are prefixes of others (`a-1` of `a-12`), so each message is looked at.
+    topics = (f"output.{task}", f"task.{repo}")
+    client.events(topics, timeout_s=0)
+    ended = False
+    while True:
+        for event in client.events(topics, timeout_s=0 if ended else LOOK_EVERY_S):
+            if _print_piece(event.body, task, token):
+                break
+        if ended:
+            break
+        attempt = _attempt(task_view(session.ask(client, repo, GetTask(task=task))), token)
+        # What the agent printed last has arrived before this answer did: it is printed in one more round.
+        ended = attempt["ending"] is not None
+    reason = f": {console.clean(attempt['reason'])}" if attempt["reason"] else ""
+    console.note(f"Attempt {token} {attempt['ending']}{reason}")
+
+
+def _print_piece(body: Any, task: str, token: int) -> bool:
+    """Print a piece of output; true if the message says that the task moved."""
+    from thrum.messages import AgentOutput, Dropped, TaskChanged
+
+    match body:
+        case AgentOutput() if body.task == task and body.token == token:
+            if invocation().json:
+                console.emit_line({"task": task, "attempt": token, "text": body.text})
+            else:
+                _write(body.text)
+        case Dropped():
+            console.tell_warning(f"{body.count} pieces of output did not arrive; all is kept for later")
+        case TaskChanged():
+            return body.task == task
+    return False
+
+
+def _write(text: str) -> None:
+    """Print a piece as it is; to a terminal without what would steer it."""
+    click.echo(console.clean(text) if sys.stdout.isatty() else text, nl=False)
