@@ -17,6 +17,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -29,6 +30,8 @@ from thrum.wire import PING_EVERY_S, Dealer, new_incarnation
 
 log = logging.getLogger(__name__)
 
+DAMAGED = 65
+"""EX_DATAERR of sysexits.h: the actor's store is damaged, and starting it again would not help."""
 STOP_S = 20.0
 """How long an actor may take to end in good order."""
 
@@ -99,8 +102,17 @@ def situation(args: argparse.Namespace) -> Situation:
     )
 
 
-def main(args: argparse.Namespace, make: Callable[[Situation, Dealer], Actor]) -> int:
-    """Set up, run and tear down one actor; the exit code of its process."""
+def main(
+    args: argparse.Namespace,
+    make: Callable[[Situation, Dealer], Actor],
+    *,
+    guard: Callable[[Situation], AbstractContextManager[object]] = lambda _: contextlib.nullcontext(),
+) -> int:
+    """Set up, run and tear down one actor; the exit code of its process.
+
+    `guard` is entered before the bus hears of the actor: one whose place is taken must not take the name of the
+    other. It raises BusyError then, and the process ends with 75.
+    """
     configure_logging(args.name)
     if args.bound:
         _die_with_parent(args.watch)

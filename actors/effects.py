@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from thrum.agents import resolve
-
 from thrum import inputs as i
 from thrum import messages as m
+from thrum.agents import resolve
+from thrum.checkouts import Checkout
 from thrum.config import Project, RepoConfig
 from thrum.errors import GitError, ThrumError
 from thrum.files import OutputStore
@@ -153,8 +153,9 @@ class Worldly:
         try:
             tip = self._git.tip()
             if tip == effect.new or (tip != effect.old and self._git.is_ancestor(effect.new, tip)):
-                self._git.finish_checkouts(effect.old, effect.new)
-                return i.BranchLanded(commit=effect.new)
+                return i.BranchLanded(
+                    commit=effect.new, behind=_behind(self._git.finish_checkouts(effect.old, effect.new))
+                )
             for name, other in self._others.items():
                 if (now_at := other.tip()) != effect.vector[name]:
                     return i.BranchMoved(tip=now_at, repo=name)
@@ -163,7 +164,7 @@ class Worldly:
             return i.BranchBlocked(reason=_words(error), checkout=False)
         match outcome:
             case Landed():
-                return i.BranchLanded(commit=effect.new)
+                return i.BranchLanded(commit=effect.new, behind=_behind(outcome.behind))
             case Moved():
                 return i.BranchMoved(tip=outcome.tip, repo=self._repo.name)
             case Blocked():
@@ -267,3 +268,7 @@ class EffectThread:
 
 def _words(error: ThrumError) -> str:
     return f"{error.message} ({error.remedy})" if error.remedy else error.message
+
+
+def _behind(checkouts: tuple[Checkout, ...]) -> tuple[str, ...]:
+    return tuple(f"the checkout {checkout.path} could not follow: {checkout.reason}" for checkout in checkouts)

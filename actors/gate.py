@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from thrum import messages as m
-from thrum.checks import fill
-from thrum.config import Project, RepoConfig, SandboxConfig
+from thrum.checks import fill, first_program
+from thrum.config import Project, RepoConfig
 from thrum.errors import NotFoundError, ThrumError
 from thrum.files import OutputStore, remove_tree
 from thrum.gate import Check, CheckResult, Gate, Verdict
@@ -39,32 +37,6 @@ POOL = "gate@local"
 HEARTBEAT_S = 5.0
 REMEMBERED = 200
 TAIL_CHARS = 12_000
-_SIMPLE_WORD = re.compile(r"[A-Za-z0-9_./+-]+")
-_SHELL_WORDS = frozenset(
-    [
-        "cd",
-        "echo",
-        "test",
-        "true",
-        "false",
-        "set",
-        "export",
-        "if",
-        "for",
-        "while",
-        "case",
-        "exec",
-        "eval",
-        "source",
-        "time",
-        ".",
-        ":",
-        "[",
-        "[[",
-        "{",
-        "(",
-    ]
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,17 +100,17 @@ class CheckRunner:
             if rooms.sandbox.uid is not None:
                 os.chown(shared, rooms.sandbox.uid, rooms.sandbox.uid)
         command = fill(check.command, {"fixture": asked.fixture, "output_dir": str(shared)})
-        missing = missing_program(command, rooms.sandbox, str(rooms.workspace.tree))
+        program = first_program(command)
         text = command if isinstance(command, str) else " ".join(command)
-        if missing:
-            reason = f"the program {missing!r} is not to be found in the sandbox"
+        if program and not rooms.sandbox.which(program):
+            reason = f"the program {program!r} is not to be found in the sandbox"
             return CheckResult(name=check.name, verdict=Verdict.COULD_NOT_RUN, reason=reason, command=text)
         fixture = (asked.fixture,) if asked.fixture else ()
         output = out / f"{len(list(out.iterdir()))}.log"
         job = Job(
             argv=shell(command),
             cwd=str(rooms.workspace.tree),
-            env={**_passed(self._project.pipeline.sandbox), **provision.env, **check.env},
+            env={**self._project.pipeline.sandbox.variables(os.environ), **provision.env, **check.env},
             writable=(str(rooms.workspace.tree), str(shared)),
             readable=(*rooms.workspace.readable, *provision.readable, *fixture),
             network=check.network,
@@ -179,7 +151,7 @@ class CheckRunner:
                 repo=repo,
                 sandbox=sandbox,
                 workspace=Workspace(self._directory / repo.name, repo.path, sandbox),
-                setups=Setups(work / repo.name / "setup-gates", repo, sandbox, network=config.setup_network),
+                setups=Setups(work / repo.name / "setup-gates", repo, sandbox, config),
             )
         return self._rooms[name]
 
@@ -194,27 +166,6 @@ def judge(check: Check, outcome: Outcome) -> tuple[Verdict, str]:
             return (Verdict.FAILED, nothing) if nothing else (Verdict.PASSED, "")
         case _:
             return Verdict.FAILED, outcome.reason or f"exit code {outcome.exit_code}"
-
-
-def missing_program(command: str | tuple[str, ...], sandbox: Sandbox, tree: str) -> str:
-    """The program that the command begins with, if it is nowhere in the sandbox; empty if it is there.
-
-    Of a string only the first word is looked at, and only if it is plain: what a shell makes of the rest is its
-    own affair, and a later 127 is a failure.
-    """
-    words = command.split() if isinstance(command, str) else list(command)
-    while words and isinstance(command, str) and re.fullmatch(r"\w+=[^$`'\"\\]*", words[0]):
-        words.pop(0)
-    if not words or (isinstance(command, str) and (words[0] in _SHELL_WORDS or not _SIMPLE_WORD.fullmatch(words[0]))):
-        return ""
-    word = words[0]
-    if "/" in word and not word.startswith("/"):
-        return "" if Path(tree, word).exists() else word
-    return "" if sandbox.which(word) else word
-
-
-def _passed(config: SandboxConfig) -> Mapping[str, str]:
-    return {name: os.environ[name] for name in config.pass_env if name in os.environ}
 
 
 class GateActor:

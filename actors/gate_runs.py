@@ -104,9 +104,13 @@ class GateRuns:
             run.ask_at[part] = at
 
     def report(self, reported: GateReported, now: float) -> tuple[str, i.GateFinished] | None:
-        """Take a part's answer; the task's id and the whole result once no part is missing."""
+        """Take a part's answer; the task's id and the whole result once no part is missing. What leaves checks out
+        says nothing: it is asked for again."""
         run = self._owner(reported.run)
         if run is None or reported.run not in run.parts:
+            return None
+        if not _whole(run.parts[reported.run], reported):
+            self.ask_soon(reported.run, now + 0.5)
             return None
         run.results[reported.run] = reported
         run.ask_at.pop(reported.run, None)
@@ -130,6 +134,13 @@ def _parts(effect: i.RunChecks, plan: GatePlan, chosen: tuple[Check, ...]) -> li
         )
         for number, checks in enumerate(groups, start=1)
     ]
+
+
+def _whole(asked: RunGate, reported: GateReported) -> bool:
+    """True if every check has its result; of a pipeline, every step up to the first that did not pass."""
+    names, told = ([check.name for check in checks] for checks in (asked.checks, reported.checks))
+    ended_early = asked.gate is Gate.INTEGRATION and told and reported.checks[-1].verdict is not Verdict.PASSED
+    return told == (names[: len(told)] if ended_early else names)
 
 
 def _unconfigured(plan: GatePlan) -> tuple[CheckResult, ...]:

@@ -18,11 +18,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from thrum.agents import Invocation, command, read_result, resolve, wall_s
-
 from thrum import messages as m
+from thrum.agents import Invocation, command, read_result, resolve, wall_s
 from thrum.config import BackendConfig, RepoConfig, SandboxConfig
-from thrum.errors import BusyError, NotFoundError, ThrumError
+from thrum.errors import NotFoundError, ThrumError
 from thrum.files import Lock, OutputStore, remove_tree, write_atomically
 from thrum.job import Ending, Job, Outcome
 from thrum.messages import Envelope
@@ -140,8 +139,8 @@ class Slot:
         try:
             workspace = Workspace(self.directory / "clone", self.repo.path, sandbox)
             workspace.prepare(asked.start)
-            network = self._project.pipeline.sandbox.setup_network
-            setups = Setups(self._work / self.repo.name / "setup-agents", self.repo, sandbox, network=network)
+            place = self._work / self.repo.name / "setup-agents"
+            setups = Setups(place, self.repo, sandbox, self._project.pipeline.sandbox)
             provision = setups.provide(asked.start, workspace)
             prompt_file = self._out / "prompt.md"
             prompt_file.write_text(asked.prompt)
@@ -216,8 +215,9 @@ class Slot:
     def _environment(self, backend: BackendConfig) -> dict[str, str]:
         """What the agent sees of our environment: the named variables, its key, and what its table sets."""
         config: SandboxConfig = self._project.pipeline.sandbox
-        names = (*config.pass_env, *backend.pass_env, *filter(None, (backend.api_key_env,)))
-        return {**{name: os.environ[name] for name in names if name in os.environ}, **backend.env}
+        names = (*backend.pass_env, *filter(None, (backend.api_key_env,)))
+        passed = {name: os.environ[name] for name in names if name in os.environ}
+        return {**config.variables(os.environ), **passed, **backend.env}
 
 
 class WorkerActor:
@@ -226,14 +226,10 @@ class WorkerActor:
     done = False
 
     def __init__(self, told: base.Situation, dealer: Dealer) -> None:
-        repo_name, _, self._number = told.name.removeprefix("worker.").rpartition(".")
-        repo = told.project.repo(repo_name)
-        if repo is None:
-            raise NotFoundError(f"the configuration has no repository {repo_name!r}")
+        repo, self._number = _slot_of(told)
         self._dealer = dealer
         self._repo = f"repo.{repo.name}"
         self._slot = Slot(told, repo, self._number)
-        self._lock = Lock(self._slot.directory / "lock", kind="worker")
         self._thread = effects.EffectThread()
         self._stop = threading.Event()
         self._asked: m.RunAttempt | None = None
@@ -250,13 +246,7 @@ class WorkerActor:
         self._ending = False
 
     def start(self, now: float) -> None:
-        """Take the slot, or leave it to the worker that has it; finish what the slot was last doing."""
-        try:
-            self._lock.acquire()
-        except BusyError:
-            log.info("the slot has a worker already; ending")
-            self.done = True
-            return
+        """Finish what the slot was last doing."""
         journal = self._slot.journal()
         if journal is None:
             return
@@ -295,7 +285,6 @@ class WorkerActor:
     def close(self) -> None:
         self._stop.set()
         self._thread.close(deadline_s=15.0)
-        self._lock.release()
 
     # --- Messages -----------------------------------------------------------------------------------------------
 
@@ -381,9 +370,27 @@ def _subject(asked: m.RunAttempt) -> str:
     return f"Work on {asked.task}, attempt {asked.token}"
 
 
+def _slot_of(told: base.Situation) -> tuple[RepoConfig, str]:
+    """The repository and the number of the slot that the worker's name stands for."""
+    repo_name, _, number = told.name.removeprefix("worker.").rpartition(".")
+    repo = told.project.repo(repo_name)
+    if repo is None:
+        raise NotFoundError(f"the configuration has no repository {repo_name!r}")
+    return repo, number
+
+
+def _slot_lock(told: base.Situation) -> Lock:
+    """Hold the slot: a worker that outlived its repo actor keeps it, and whoever is sent to replace it ends."""
+    repo, number = _slot_of(told)
+    slot = Path(told.project.pipeline.engine.worktrees_dir) / repo.name / f"slot-{number}"
+    slot.mkdir(parents=True, exist_ok=True)
+    return Lock(slot / "lock", kind="worker")
+
+
 def main(argv: list[str] | None = None) -> int:
     """The process `python -m thrum.actors.worker`."""
-    return base.entry(argv, "A worker: one slot of a repository", WorkerActor)
+    args = base.parser("A worker: one slot of a repository").parse_args(argv)
+    return base.main(args, WorkerActor, guard=_slot_lock)
 
 
 if __name__ == "__main__":

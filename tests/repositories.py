@@ -11,7 +11,9 @@ Files = Mapping[str, str | bytes | None]
 """What to write, by path; None deletes."""
 
 
-def git(path: Path, *args: str, check: bool = True, stdin: bytes | None = None, **variables: str) -> str:
+def git(
+    path: Path, *args: str, check: bool = True, stdin: bytes = b"", variables: Mapping[str, str] | None = None
+) -> str:
     """Run git as its user would, yet the same everywhere, and return what it printed."""
     env = {
         "PATH": os.environ["PATH"],
@@ -22,11 +24,11 @@ def git(path: Path, *args: str, check: bool = True, stdin: bytes | None = None, 
         "GIT_AUTHOR_EMAIL": "ada@example.invalid",
         "GIT_COMMITTER_NAME": "Ada",
         "GIT_COMMITTER_EMAIL": "ada@example.invalid",
-        **variables,
+        **(variables or {}),
     }
     ran = subprocess.run(
         ["git", "-c", "safe.directory=*", "-c", "protocol.file.allow=always", *args],
-        cwd=path, env=env, input=stdin if stdin is not None else b"", capture_output=True, timeout=60,
+        cwd=path, env=env, input=stdin, capture_output=True, timeout=60,
     )  # fmt: skip
     if check and ran.returncode:
         raise AssertionError(f"git {' '.join(args)}: {ran.returncode}\n{ran.stderr.decode()}")
@@ -63,14 +65,14 @@ def commit(path: Path, files: Files, message: str = "Change") -> str:
 def commit_aside(path: Path, parent: str, files: Files, message: str = "Work") -> str:
     """A commit on top of another that no branch and no work tree knows of."""
     index = {"GIT_INDEX_FILE": str((path / "aside.index").absolute())}
-    git(path, "read-tree", parent, **index)
+    git(path, "read-tree", parent, variables=index)
     for name, content in files.items():
         if content is None:
-            git(path, "update-index", "--force-remove", name, **index)
+            git(path, "update-index", "--force-remove", name, variables=index)
             continue
         oid = git(path, "hash-object", "-w", "--stdin", stdin=content.encode() if isinstance(content, str) else content)
-        git(path, "update-index", "--add", "--cacheinfo", f"100644,{oid},{name}", **index)
-    tree = git(path, "write-tree", **index)
+        git(path, "update-index", "--add", "--cacheinfo", f"100644,{oid},{name}", variables=index)
+    tree = git(path, "write-tree", variables=index)
     (path / "aside.index").unlink()
     return git(path, "commit-tree", tree, "-p", parent, "-m", message)
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from thrum.checks import (
     definition_digest,
     fill,
+    first_program,
     gate_checks,
     integration_set,
     requirement,
@@ -21,7 +22,7 @@ from thrum.checks import (
 )
 from thrum.config import PipelineConfig, Project, RepoConfig
 from thrum.errors import RepositoryError, ThrumError
-from thrum.findings import Finding, Sighting, first_program, problems
+from thrum.findings import Finding, Sighting, problems
 from thrum.gate import Check, Gate, Verdict
 from thrum.records import from_plain
 

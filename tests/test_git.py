@@ -269,7 +269,7 @@ def test_the_same_merge_gives_the_same_commit(place: Path, repository: Repositor
     tip = commit_aside(place, base, {"a.txt": "one\n2\n3\n4\n5\n"})
     work = commit_aside(place, base, {"a.txt": "1\n2\n3\n4\nfive\n"})
     dated = {"GIT_COMMITTER_DATE": "1700000000 +0300"}
-    head = git(place, "commit-tree", f"{work}^{{tree}}", "-p", base, "-m", "Work", **dated)
+    head = git(place, "commit-tree", f"{work}^{{tree}}", "-p", base, "-m", "Work", variables=dated)
     first = repository.merge(tip, head, message="Land it")
     # Whatever lies in the user's checkout has no part in it.
     write(place, {".gitattributes": "* merge=binary\n", "a.txt": "mess\n"})
@@ -651,9 +651,9 @@ def test_a_submodule_is_carried_as_its_link(tmp_path: Path, place: Path, reposit
     new_link = commit(inner, {"README": "newer\n"})
     old = repository.tip()
     index = {"GIT_INDEX_FILE": str(tmp_path / "index")}
-    git(place, "read-tree", old, **index)
-    git(place, "update-index", "--cacheinfo", f"160000,{new_link},sub", **index)
-    new = git(place, "commit-tree", git(place, "write-tree", **index), "-p", old, "-m", "Move the link")
+    git(place, "read-tree", old, variables=index)
+    git(place, "update-index", "--cacheinfo", f"160000,{new_link},sub", variables=index)
+    new = git(place, "commit-tree", git(place, "write-tree", variables=index), "-p", old, "-m", "Move the link")
     assert repository.land(old, new) == Landed()
     assert git(place, "ls-files", "--stage", "sub").split()[1] == new_link
     # The submodule's files stay at the old commit, as after `git pull`; the next landing is not held up by that.

@@ -172,3 +172,43 @@ def _quoted(arg: str) -> str:
     # Placeholders stay outside the quotes: `fill` puts in a value that has its own.
     pieces = [piece for piece in _PLACEHOLDER.split(arg) if piece]
     return "".join(piece if _PLACEHOLDER.fullmatch(piece) else shlex.quote(piece) for piece in pieces) or "''"
+
+
+def first_program(command: Command) -> str:
+    """The first program that the command runs, for all that can be told without a shell; empty where it cannot.
+
+    Variables that are set in front, `env`, and a leading `cd FOLDER &&` are passed over; what is built into the
+    shell, computed by it, or lies in the checkout (`./run`) is nothing to look for.
+    """
+    if not isinstance(command, str):
+        return "" if not command or _in_checkout(command[0]) else command[0]
+    try:
+        reader = shlex.shlex(command, posix=True, punctuation_chars=True)
+        reader.whitespace_split = True
+        words = list(reader)
+    except ValueError:
+        return ""
+    while words:
+        if words[0] == "cd" and "&&" in words:
+            words = words[words.index("&&") + 1 :]
+        elif words[0] in ("env", "exec", "time", "!") or _ASSIGNMENT.match(words[0]):
+            words = words[1:]
+        else:
+            break
+    return _worth_looking_for(words[0]) if words else ""
+
+
+_ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
+_BUILT_INTO_BASH = re.compile(
+    "alias|case|cd|command|declare|echo|eval|exit|export|false|for|function|if|printf|pwd|read|return|set|shopt|source"
+    r"|test|trap|true|type|ulimit|umask|unset|until|wait|while|[.:]|\[\[?"
+)
+_OF_THE_SHELL = re.compile(r"^-|[$`*?(){}<>|&;~]")
+
+
+def _in_checkout(word: str) -> bool:
+    return "/" in word and not word.startswith("/")
+
+
+def _worth_looking_for(word: str) -> str:
+    return "" if _in_checkout(word) or _BUILT_INTO_BASH.fullmatch(word) or _OF_THE_SHELL.search(word) else word

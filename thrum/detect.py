@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from thrum import gitprogram
+from thrum.checks import first_program
 from thrum.config import PIPELINE, REPOS
 from thrum.errors import GitError
-from thrum.findings import first_program
 from thrum.languages import propose
 from thrum.proposal import AGENTS, AgentProgram, Detection, render_pipeline, render_repos
 from thrum.toolchain import mounts_for, outermost, sight, tool_variables

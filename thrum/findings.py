@@ -4,14 +4,12 @@ that are passed in, and nothing is printed."""
 from __future__ import annotations
 
 import os
-import re
-import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Literal
 
-from thrum.checks import BUILT_IN, gate_checks, requirement
+from thrum.checks import BUILT_IN, first_program, gate_checks, requirement
 from thrum.config import PIPELINE, REPOS, BackendConfig, Project, RepoConfig
 from thrum.errors import ThrumError
 from thrum.gate import Command, Gate, Verdict
@@ -66,46 +64,6 @@ def problems(
     found += _sandbox(project, exists)
     found += _without_effect(project)
     return found
-
-
-def first_program(command: Command) -> str:
-    """The first program that the command runs, for all that can be told without a shell; empty where it cannot.
-
-    Variables that are set in front, `env`, and a leading `cd FOLDER &&` are passed over; what is built into the
-    shell, computed by it, or lies in the checkout (`./run`) is nothing to look for.
-    """
-    if not isinstance(command, str):
-        return "" if not command or _in_checkout(command[0]) else command[0]
-    try:
-        reader = shlex.shlex(command, posix=True, punctuation_chars=True)
-        reader.whitespace_split = True
-        words = list(reader)
-    except ValueError:
-        return ""
-    while words:
-        if words[0] == "cd" and "&&" in words:
-            words = words[words.index("&&") + 1 :]
-        elif words[0] in ("env", "exec", "time", "!") or _ASSIGNMENT.match(words[0]):
-            words = words[1:]
-        else:
-            break
-    return _worth_looking_for(words[0]) if words else ""
-
-
-_ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
-_BUILT_INTO_BASH = re.compile(
-    "alias|case|cd|command|declare|echo|eval|exit|export|false|for|function|if|printf|pwd|read|return|set|shopt|source"
-    r"|test|trap|true|type|ulimit|umask|unset|until|wait|while|[.:]|\[\[?"
-)
-_OF_THE_SHELL = re.compile(r"^-|[$`*?(){}<>|&;~]")
-
-
-def _in_checkout(word: str) -> bool:
-    return "/" in word and not word.startswith("/")
-
-
-def _worth_looking_for(word: str) -> str:
-    return "" if _in_checkout(word) or _BUILT_INTO_BASH.fullmatch(word) or _OF_THE_SHELL.search(word) else word
 
 
 # --- Repositories ---------------------------------------------------------------------------------------------

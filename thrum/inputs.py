@@ -107,9 +107,11 @@ class CandidateBlocked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BranchLanded:
-    """The branch stands at the candidate, or at a commit that descends from it."""
+    """The branch stands at the candidate, or at a commit that descends from it. `behind` tells of checkouts of the
+    branch that could not follow it: a person must look at them."""
 
     commit: str
+    behind: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from thrum.config import RepoConfig
+from thrum.checks import first_program
+from thrum.config import RepoConfig, SandboxConfig
 from thrum.errors import ToolError
 from thrum.files import Lock, remove_tree, write_atomically
 from thrum.gate import Command
@@ -68,11 +69,11 @@ class Setups:
     what the checks run with.
     """
 
-    def __init__(self, directory: Path, repo: RepoConfig, sandbox: Sandbox, *, network: bool) -> None:
+    def __init__(self, directory: Path, repo: RepoConfig, sandbox: Sandbox, config: SandboxConfig) -> None:
         self._directory = directory
         self._repo = repo
         self._sandbox = sandbox
-        self._network = network
+        self._config = config
         self._git = Repository(repo.path, repo.branch)
 
     def provide(self, commit: str, workspace: Workspace) -> Provision:
@@ -101,10 +102,10 @@ class Setups:
         job = Job(
             argv=shell(self._repo.setup_cmd),
             cwd=str(workspace.tree),
-            env={"THRUM_SETUP": str(place)},
+            env={**self._config.variables(os.environ), "THRUM_SETUP": str(place)},
             writable=(str(workspace.tree), str(place)),
             readable=workspace.readable,
-            network=self._network,
+            network=self._config.setup_network,
             wall_s=self._repo.setup_timeout_s,
         )
         outcome = self._sandbox.run(job)
@@ -121,8 +122,7 @@ class Setups:
     def _key(self, commit: str) -> str:
         """Names what the setup depends on: the command, the lock files, the program that runs, this system."""
         command = self._repo.setup_cmd
-        words = command.split() if isinstance(command, str) else list(command)
-        program = self._sandbox.which(words[0]) if words else None
+        program = self._sandbox.which(first_program(command) or "sh")
         parts = {
             "command": to_plain(command),
             "files": self._git.blobs(commit, self._repo.setup_files or LOCK_FILES),

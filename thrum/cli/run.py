@@ -186,7 +186,7 @@ def _may_be_last(changed: TaskChanged) -> bool:
 def _standing(view: dict[str, Any]) -> Exit | None:
     """The exit code for a task that was followed; None while it goes on by itself."""
     match view["state"], view["waiting_for"]:
-        case ("merged" | "cancelled"), _:
+        case (("merged" | "cancelled"), _):
             return Exit.DONE
         case "failed", _:
             return Exit.FAILED

@@ -80,11 +80,11 @@ def next_step(view: View) -> str:
             return f"thrum task approve {task}   (confirms), or: thrum task reject {task} --feedback TEXT"
         case "awaiting-approval", _:
             return f"thrum task diff {task}, then: thrum task approve {task} --commit {head}, or reject --feedback TEXT"
-        case ("failed" | "cancelled"), _:
+        case (("failed" | "cancelled"), _):
             return f"thrum task retry {task}"
         case _, ("operator" | "clean-checkout"):
             return f"see to it, then: thrum task retry {task}"
-        case ("pending" | "approved"), ("slot" | "landing"):
+        case (("pending" | "approved"), ("slot" | "landing")):
             return "thrum run, or thrum up, works it off"
     return ""
 

@@ -59,7 +59,8 @@ def branch_landed(draft: Draft, given: i.BranchLanded) -> None:
     task = draft.task
     if not task.landing or task.candidate is None:
         return
-    draft.step(Step.MERGE, "merged", receipt(task), landing=False, landed=given.commit)
+    data = {**receipt(task), "checkouts_behind": list(given.behind)}
+    draft.step(Step.MERGE, "merged", data, reason="; ".join(given.behind), landing=False, landed=given.commit)
     draft.want(i.ReleaseLandingLock(task=task.id))
 
 

@@ -92,7 +92,9 @@ def _await_actors(endpoint: str, actors: dict[str, subprocess.Popen[bytes]], pla
                 except BusyError:
                     if process.poll() is not None:
                         words = last_words(name, places.logs)
-                        raise ThrumError(f"{name} did not start: {words}", remedy="`thrum check` looks deeper") from None
+                        raise ThrumError(
+                            f"{name} did not start: {words}", remedy="`thrum check` looks deeper"
+                        ) from None
                     if time.monotonic() >= deadline:
                         raise
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from thrum.actors.base import DAMAGED
 from thrum.config import Project
 from thrum.configfile import load, save_snapshot
 from thrum.errors import ThrumError
@@ -30,8 +31,6 @@ log = logging.getLogger(__name__)
 
 RESTARTS = 5
 WINDOW_S = 60.0
-DAMAGED = 65
-"""EX_DATAERR of sysexits.h: the actor's store is damaged, and starting it again would not help."""
 STOP_S = 25.0
 
 
