@@ -24,6 +24,7 @@ from typing import Protocol
 
 from thrum.config import Project
 from thrum.configfile import load_snapshot
+from thrum.errors import BusyError, Exit, StoreDamagedError
 from thrum.messages import Envelope
 from thrum.places import Places
 from thrum.wire import PING_EVERY_S, Dealer, new_incarnation
@@ -119,18 +120,27 @@ def main(
     try:
         told = situation(args)
         with (
+            guard(told),
             Dealer(told.endpoint, told.name, told.incarnation) as dealer,
             contextlib.closing(make(told, dealer)) as actor,
         ):
             run(actor, dealer, supervisor_pid=told.supervisor_pid)
+    except BusyError as error:
+        log.info("%s ends: %s", args.name, error.message)
+        return Exit.TRY_LATER
+    except StoreDamagedError as error:
+        log.error("%s ends: %s", args.name, error.message)
+        return DAMAGED
     except Exception:  # one of the two places that catch broadly: whatever it was, it must be in the log
         log.exception("%s ends on an error; its supervisor starts it anew", args.name)
         return 1
+    log.info("ended")
     return 0
 
 
 def run(actor: Actor, dealer: Dealer, *, supervisor_pid: int) -> None:
     """The loop: three calls, until the actor is done, told to stop, or alone."""
+    log.info("started", extra={"pid": os.getpid(), "supervisor": supervisor_pid})
     with _signals() as (signalled, stop_asked), _watching(supervisor_pid) as supervisor:
         poller = select.poll()
         dealer_fd = dealer.fileno()
@@ -155,6 +165,7 @@ def run(actor: Actor, dealer: Dealer, *, supervisor_pid: int) -> None:
             now = time.time()
             if stop_asked() and stop_by == float("inf"):
                 stop_by = now + STOP_S
+                log.info("told to end")
                 actor.stop(now)
             if now >= stop_by:
                 log.error(

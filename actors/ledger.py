@@ -139,6 +139,8 @@ class Ledger:
         self._outbox = {(out.destination, out.message.seq): out for out in loaded.outbox}
         self._next_out = dict(loaded.next_out)
         self._lock = LandingLock(loaded.records.get("landing"))
+        self._fence: list[Any] = loaded.records.get("fence") or ["", 0]
+        """The stream and the fence of the last landing that another repository granted."""
         self._runs = GateRuns(setup.plans)
         self._notes: dict[str, tuple[str, str]] = {}
         self._importing: set[tuple[str, int]] = set()
@@ -399,6 +401,15 @@ class Ledger:
         else:
             self._post(f"repo.{repo}", m.LandingGranted(task=task_id, fence=self._lock.fence))
 
+    def _grant_arrived(self, body: m.LandingGranted, now: float) -> None:
+        """The set's lock is ours. A fence is good for one landing: a request that was repeated has its second grant
+        come late, perhaps when the lock was given back already."""
+        stream, fence = self._fence
+        if body.stream == stream and body.fence <= fence:
+            return
+        self._fence = self._gathered.records["fence"] = [body.stream, body.fence]
+        self._landing_granted(body.task, now)
+
     def _landing_granted(self, task_id: str, now: float) -> None:
         task = self.tasks.get(task_id)
         if task is not None and task.state is State.APPROVED:
@@ -477,7 +488,7 @@ class Ledger:
                 case m.RequestLanding():
                     self._lock_asked(body.repo, body.task, now)
                 case m.LandingGranted():
-                    self._landing_granted(body.task, now)
+                    self._grant_arrived(body, now)
                 case m.ReleaseLanding():
                     self._lock_released(body.repo, body.task)
                 case _:

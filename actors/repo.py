@@ -19,7 +19,7 @@ from thrum import messages as m
 from thrum.batch import Loaded
 from thrum.checks import definition_digest, gate_checks, gate_config, integration_set, requirement, share
 from thrum.config import IntegrationConfig, Project, RepoConfig
-from thrum.errors import NotFoundError, ThrumError
+from thrum.errors import Exit, NotFoundError, ThrumError
 from thrum.files import OutputStore, secret
 from thrum.gate import Gate, Verdict
 from thrum.messages import Envelope
@@ -110,8 +110,9 @@ class RepoActor:
             if not self._read(envelope):
                 self._ledger.receive(envelope, now)
         for worker in [name for name, process in self._workers.items() if process.poll() is not None]:
-            del self._workers[worker]
-            self._ledger.worker_gone(worker, now)
+            # One that found its slot taken leaves it to a worker that outlived an earlier life of ours.
+            if self._workers.pop(worker).returncode != Exit.TRY_LATER:
+                self._ledger.worker_gone(worker, now)
         if not self._serve_only:
             self._ledger.tick(now)
         self._commit(now)

@@ -25,6 +25,9 @@ log = logging.getLogger(__name__)
 PLAN_EVERY_S = 1.0
 """Grants expire and hosts come back: looked at even if nothing is announced."""
 
+HEARING_S = 6.0
+"""How long a scheduler that has just started waits to have heard of every repository: what runs there counts."""
+
 Send = Callable[..., Any]
 
 
@@ -49,6 +52,7 @@ class SchedulerMachine:
         self._told: dict[str, dict[str, tuple[str, str]]] = {}
         self._dirty = False
         self._plan_at = 0.0
+        self._hear_until = 0.0
 
     def receive(self, envelope: Envelope, now: float) -> None:
         """Take in an announcement or a question."""
@@ -57,6 +61,9 @@ class SchedulerMachine:
             case m.Announced():
                 if not self.schedule.hear(body):
                     self._send(f"repo.{body.repo}", m.AnnounceAgain())
+                if body.snapshot or not body.tasks:
+                    # It was started anew, or says that it lives: what it was told before may have been lost.
+                    self._told.pop(body.repo, None)
                 self._dirty = True
             case m.Undeliverable():
                 task = self._grants.pop(header.correlation, None)
@@ -79,6 +86,9 @@ class SchedulerMachine:
         if not self._dirty and now < self._plan_at:
             return
         self._dirty, self._plan_at = False, now + PLAN_EVERY_S
+        self._hear_until = self._hear_until or now + HEARING_S
+        if now < self._hear_until and self._missing():
+            return
         grants = self.schedule.plan(now, only=None if self.work else self._only)
         self._grants = {}
         for task in grants.land:
@@ -91,7 +101,7 @@ class SchedulerMachine:
         """The whole picture as plain data. `missing` names repositories that were not heard of yet."""
         tasks = list(self.schedule.tasks())
         return {
-            "missing": [repo for repo in self._repos if repo not in self.schedule.repos],
+            "missing": self._missing(),
             "faults": {name: view.fault for name, view in self.schedule.repos.items() if view.fault},
             "states": dict(Counter(task.state for task in tasks)),
             "running": sorted(task.id for task in tasks if task.slot or task.landing),
@@ -106,9 +116,13 @@ class SchedulerMachine:
             "work": self.work,
         }
 
+    def _missing(self) -> list[str]:
+        """Repositories that were not heard of yet."""
+        return [repo for repo in self._repos if repo not in self.schedule.repos]
+
     def _held(self) -> dict[str, tuple[str, str]]:
         """Tasks that could start but for their dependencies or the budget."""
-        return {task: why for task, why in self.schedule.waiting().items() if why[0] != "slot"}
+        return self.schedule.waiting()
 
     def _waiting_by_task(self, tasks: list[m.TaskSummary]) -> dict[str, list[str]]:
         return {t.id: [t.waiting_for, ""] for t in tasks if t.waiting_for != "none" and t.state != "merged"}
@@ -125,7 +139,7 @@ class SchedulerMachine:
         for task, why in self._held().items():
             by_repo[owner(task)][task] = why
         for repo, why_by_task in by_repo.items():
-            if self._told.get(repo, {}) != why_by_task:
+            if self._told.get(repo) != why_by_task:
                 self._told[repo] = why_by_task
                 waiting = {task: why[0] for task, why in why_by_task.items()}
                 reasons = {task: why[1] for task, why in why_by_task.items()}

@@ -257,7 +257,7 @@ def round_trip(proxied: bool, trips: int, size: int) -> float:
 
 
 def measure(quick: bool) -> None:
-    repeats, messages = (1, 40_000) if quick else (3, 200_000)
+    repeats, messages = (1, 40_000) if quick else (3, 100_000)
     print(f"{'one way':24} {'broker/s':>10} {'proxy/s':>10} {'ratio':>6} {'goal':>5}   CPU µs a message: broker, proxy")
     for size, goal in GOALS.items():
         for clients in (1, 10, 100):

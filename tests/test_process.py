@@ -181,7 +181,7 @@ def test_standard_input_is_empty_or_the_file(tmp_path: Path) -> None:
     [{"stdin_path": "/nonexistent/in"}, {"output_path": "/nonexistent/out"}],
     ids=["stdin", "output"],
 )
-def test_a_file_that_cannot_be_opened_means_not_started(settings: dict[str, str]) -> None:
+def test_a_file_that_cannot_be_opened_means_not_started(settings: dict[str, Any]) -> None:
     outcome = run("true", **settings)
     assert outcome.ending is Ending.NOT_STARTED
     assert "/nonexistent/" in outcome.reason

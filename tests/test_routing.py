@@ -115,7 +115,7 @@ def house() -> House:
 
 
 def small(**limits: int) -> House:
-    return House(Router("9-b", Limits(**limits)))  # type: ignore[arg-type]
+    return House(Router("9-b", Limits(**limits)))
 
 
 # --- names and lives ----------------------------------------------------------------------------------------

@@ -553,7 +553,7 @@ def test_private_directories_are_hidden_and_what_is_named_below_them_is_seen(tmp
 
 
 @needs("bwrap")
-@pytest.mark.parametrize("path", ["/", "/proc", "relative", "/nonexistent/path", "{private}"])
+@pytest.mark.parametrize("path", ["/", "/proc", "relative", "/nonexistent/path", "{private}", "{private}/token"])
 def test_a_mount_that_would_show_too_much_is_refused(tmp_path: Path, path: str) -> None:
     config = SandboxConfig(memory_limit_mb=0, pids_limit=0, mount_paths=(path.format(private=tmp_path),))
     with pytest.raises(SandboxError):

@@ -40,6 +40,7 @@ from thrum.mounts import (
     find_program,
     parents,
     plan,
+    refuse_private,
     visible,
 )
 
@@ -80,6 +81,7 @@ class Bubblewrap:
         self._setpriv = _setpriv() if self.uid is not None else ""
         self._system = _system()
         self._filter = seccomp.program(os.uname().machine)
+        refuse_private(config.mount_paths, private)
         plan(readable=config.mount_paths, writable=(), private=private)
         self._group = Group(
             Limits(

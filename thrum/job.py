@@ -61,6 +61,7 @@ class Outcome:
     tail: str = ""
     """The end of the output, decoded, undecodable bytes replaced."""
     output_bytes: int = 0
+    """How much of the output was kept, or would have been with an `output_path`."""
     output_digest: str = ""
     """SHA-256 of what was kept of the output, hex; empty without an `output_path`."""
     reason: str = ""

@@ -82,6 +82,14 @@ def plan(*, readable: Iterable[str], writable: Iterable[str], private: Iterable[
     return tuple(sorted((masks | mounts).values(), key=lambda mount: mount.path.split(os.sep)))
 
 
+def refuse_private(paths: Iterable[str], private: Iterable[str]) -> None:
+    """Raise SandboxError for a path that lies in a private one: a job may name such, the configuration may not."""
+    hidden = [os.path.realpath(path) for path in private]
+    for path in paths:
+        if visible(path, hidden):
+            raise SandboxError(f"{path} is private to Thrum: it cannot be mounted", remedy="mount something else")
+
+
 def _checked(path: str) -> str:
     if not os.path.isabs(path):
         raise SandboxError(f"{path!r} cannot be mounted: it is not absolute", remedy="give the whole path")

@@ -6,6 +6,7 @@ as used from the moment it is given until the repository announces the task anew
 
 from __future__ import annotations
 
+from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -47,14 +48,18 @@ class Schedule:
     """The whole picture, and what was granted on top of it.
 
     Beside each repository's view, the few tasks that a decision looks at are kept apart, so that a decision
-    costs no more with thousands of tasks queued.
+    costs no more with thousands of tasks queued: each repository's startable tasks in their order, and behind
+    each dependency those that it holds back.
     """
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.repos: dict[str, RepoView] = {}
         self.spent_usd = 0.0
-        self._startable: dict[str, TaskSummary] = {}
+        self._queues: dict[str, list[_Turn]] = {}
+        self._held: dict[str, tuple[str, str]] = {}
+        """Tasks that a dependency holds back: which, and why."""
+        self._behind: dict[str, dict[str, None]] = {}
         self._landable: dict[str, TaskSummary] = {}
         self._busy: dict[str, TaskSummary] = {}
         """Those that hold a slot or their integration set."""
@@ -64,6 +69,8 @@ class Schedule:
     def hear(self, announced: Announced) -> bool:
         """Take an announcement in; False if something before it was missed, and a snapshot is needed."""
         view = self.repos.get(announced.repo)
+        if view is not None and view.epoch == announced.epoch and announced.seq <= view.seq:
+            return True  # doubled or late
         if announced.snapshot:
             for gone in list(view.tasks.values()) if view else []:
                 self._forget(gone)
@@ -71,8 +78,6 @@ class Schedule:
             self.repos[announced.repo] = view
         elif view is None or view.epoch != announced.epoch or announced.seq > view.seq + 1:
             return False
-        elif announced.seq <= view.seq:
-            return True  # doubled or late
         view.seq, view.concurrency, view.fault = announced.seq, announced.concurrency, announced.fault
         for summary in announced.tasks:
             if summary.id in view.tasks:
@@ -85,17 +90,45 @@ class Schedule:
         self.spent_usd += task.cost_usd
         self._granted.pop(task.id, None)
         if task.ready == "start":
-            self._startable[task.id] = task
+            self._queue(task)
         if task.ready == "land":
             self._landable[task.id] = task
         if task.slot or task.landing:
             self._busy[task.id] = task
+        self._look_behind(task.id)
 
     def _forget(self, task: TaskSummary) -> None:
         self.spent_usd -= task.cost_usd
         self._granted.pop(task.id, None)
-        for kept in (self._startable, self._landable, self._busy):
+        for kept in (self._landable, self._busy):
             kept.pop(task.id, None)
+        if task.ready == "start":
+            self._unqueue(task)
+
+    def _queue(self, task: TaskSummary) -> None:
+        """Put a startable task in its turn, or behind the first dependency that holds it back."""
+        unmet = self._unmet(task)
+        if unmet is None:
+            insort(self._queues.setdefault(owner(task.id), []), _turn(task))
+        else:
+            self._held[task.id] = unmet
+            self._behind.setdefault(unmet[0], {})[task.id] = None
+
+    def _unqueue(self, task: TaskSummary) -> None:
+        held = self._held.pop(task.id, None)
+        if held is not None:
+            del self._behind[held[0]][task.id]
+            return
+        queue = self._queues[owner(task.id)]
+        del queue[bisect_left(queue, _turn(task))]
+
+    def _look_behind(self, dependency: str) -> None:
+        """Something is new about a task: look again at those that it holds back."""
+        for name in self._behind.pop(dependency, {}):
+            del self._held[name]
+            task = self.find(name)
+            assert task is not None
+            self._queue(task)
 
     def find(self, task: str) -> TaskSummary | None:
         """What was last announced of the task."""
@@ -126,19 +159,16 @@ class Schedule:
         """The task that `run --once` takes: one that can land before one that can start."""
         if self._landable:
             return min(self._landable.values(), key=_by_change).id
-        ready = [task for task in self._startable.values() if not self._unmet(task)]
-        return min(ready, key=self._by_turn).id if ready else None
+        heads = [queue[0] for queue in self._queues.values() if queue]
+        first = min(heads, key=lambda turn: (turn[0], self._served[owner(turn[2])], *turn[1:]), default=None)
+        return first[2] if first else None
 
     def waiting(self) -> dict[str, tuple[str, str]]:
-        """Why each task that could start has not: `{task: (waiting_for, reason)}`."""
+        """Why tasks that could start will not, even were a slot free: `{task: (waiting_for, reason)}`."""
+        found = {task: ("dependency", reason) for task, (_, reason) in self._held.items()}
         over = self._over_budget()
-        found = {}
-        for task in self._startable.values():
-            unmet = self._unmet(task)
-            if unmet:
-                found[task.id] = ("dependency", unmet)
-            else:
-                found[task.id] = ("budget", over) if over else ("slot", "")
+        if over:
+            found.update((task, ("budget", over)) for queue in self._queues.values() for _, _, task in queue)
         return found
 
     def _landings(self, chosen: frozenset[str] | None) -> tuple[str, ...]:
@@ -164,48 +194,54 @@ class Schedule:
         free = self.limits.agents - used.total()
         if free <= 0 or self._over_budget():
             return ()
-        queues: dict[str, list[TaskSummary]] = {}
-        for task in self._startable.values():
-            if task.id not in self._granted and (chosen is None or task.id in chosen):
-                queues.setdefault(owner(task.id), []).append(task)
+        open_repos = {name for name, queue in self._queues.items() if queue}
         granted: list[str] = []
-        while free > 0 and queues:
-            repo = min(queues, key=lambda name: (used[name], self._served[name], name))
-            open_here = used[repo] < self.repos[repo].concurrency
-            ready = [task for task in queues[repo] if not self._unmet(task)] if open_here else []
-            if not ready:
-                del queues[repo]
+        while free > 0 and open_repos:
+            repo = min(open_repos, key=lambda name: (used[name], self._served[name], name))
+            task = self._next_of(repo, chosen, granted) if used[repo] < self.repos[repo].concurrency else None
+            if task is None:
+                open_repos.discard(repo)
                 continue
-            task = min(ready, key=self._by_turn)
-            queues[repo] = [other for other in ready if other is not task]
             used[repo] += 1
             self._served[repo] += 1
-            granted.append(task.id)
+            granted.append(task)
             free -= 1
         return tuple(granted)
 
-    def _unmet(self, task: TaskSummary) -> str:
-        """Why the task's dependencies hold it back; empty if all of them merged."""
+    def _next_of(self, repo: str, chosen: frozenset[str] | None, granted: list[str]) -> str | None:
+        """The repository's next task in turn that was not granted yet."""
+        for _, _, task in self._queues[repo]:
+            if task not in self._granted and task not in granted and (chosen is None or task in chosen):
+                return task
+        return None
+
+    def _unmet(self, task: TaskSummary) -> tuple[str, str] | None:
+        """The first dependency that holds the task back, and why; None if all of them merged."""
         for dependency in task.depends_on:
             other = self.find(dependency)
             if other is None:
-                return f"{dependency} is not known here: its repository is away"
+                return dependency, f"{dependency} is not known here: its repository is away"
             if other.state != "merged":
-                return f"{dependency} is {other.state}"
-        return ""
+                return dependency, f"{dependency} is {other.state}"
+        return None
 
     def _over_budget(self) -> str:
         ceiling = self.limits.ceiling_usd
         over = ceiling is not None and self.spent_usd >= ceiling
         return f"${self.spent_usd:.2f} of ${ceiling:.2f} is spent" if over else ""
 
-    def _by_turn(self, task: TaskSummary) -> tuple[int, int, float, str]:
-        return (-task.priority, self._served[owner(task.id)], task.created_at, task.id)
-
 
 def owner(task: str) -> str:
     """The repository that a task's id names: everything before its last `-`."""
     return task.rpartition("-")[0]
+
+
+_Turn = tuple[int, float, str]
+"""What a repository's tasks start in the order of; the last of it is the task's id."""
+
+
+def _turn(task: TaskSummary) -> _Turn:
+    return (-task.priority, task.created_at, task.id)
 
 
 def _by_change(task: TaskSummary) -> tuple[int, float, str]:

@@ -71,7 +71,7 @@ def task_view(task: Mapping[str, Any]) -> Plain:
         "attempts": attempts,
         "setbacks": [dict(setback) for setback in task["setbacks"]],
         "approvals": [dict(approval) for approval in task["approvals"]],
-        "cost_usd": round(sum(attempt["cost_usd"] for attempt in attempts), 6),
+        "cost_usd": round(sum((attempt["cost_usd"] for attempt in attempts), 0.0), 6),
     }
 
 

@@ -11,6 +11,7 @@ import secrets
 import time
 from collections import deque
 from collections.abc import Callable
+from typing import Self
 
 import zmq
 
@@ -231,7 +232,7 @@ class Dealer:
         self.send("broker", Leave(), ttl_s=CLOSING_S)
         self._close(CLOSING_S)
 
-    def __enter__(self) -> Dealer:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -25,6 +25,9 @@ class Wire:
     very_late_s: float = 40.0
 
 
+WIRES = (Wire(), Wire(), Wire(drop=0.2), Wire(late=0.25), Wire(double=0.3, late=0.1))
+
+
 class Process:
     """One life of one process: an inbox, a step that is taken when something arrived or has come due."""
 
@@ -117,6 +120,8 @@ class Bus:
         self.births = 0
         self.up = True
         self.peers: dict[bytes, Process] = {}
+        self.cuts: dict[str, float] = {}
+        """Names that no message goes to or comes from until then."""
         self.router = self._new_router()
         self._tick()
 
@@ -136,7 +141,11 @@ class Bus:
     def take(self, process: Process, frames: tuple[bytes, bytes, bytes]) -> None:
         """Carry a message to the broker."""
         source = process.address.encode()
-        self._carry(lambda: self._at_broker(source, frames))
+        if not self._cut(process.name):
+            self._carry(lambda: self._at_broker(source, frames))
+
+    def _cut(self, name: str) -> bool:
+        return self.world.faulty and self.cuts.get(name, 0.0) > self.world.now
 
     def _restart(self) -> None:
         if not self.up:
@@ -183,6 +192,8 @@ class Bus:
         if peer is None:
             if router is self.router:
                 self._forward(router.gone(send.to, self.world.now, send))
+            return
+        if self._cut(peer.name):
             return
         header = unpack_header(send.header)
         envelope = m.Envelope(

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from simulation.bus import Bus, Process, Wire
+from simulation.bus import WIRES, Bus, Process
 from simulation.git import Commit, Repository, commit
 from simulation.people import Person
 from simulation.processes import GateProcess, SchedulerProcess, Slot, WorkerProcess
@@ -45,7 +45,6 @@ class Plan:
     crash: float = 0.004
     """How probable it is that a repo actor dies at any one of its steps."""
     tasks: int = 10
-    wire: Wire = field(default_factory=Wire)
     open_store: Callable[[MemoryRows, str], Store] = open_store
     make_ledger: Callable[[Setup, Loaded, str], Ledger] = make_ledger
 
@@ -68,7 +67,7 @@ class Simulation:
         self.bundles: dict[str, Commit] = {}
         self.births = 0
         self.promises = Promises(self)
-        self.bus = Bus(self.world, plan.wire)
+        self.bus = Bus(self.world, rng.choice(WIRES))
         self.live: dict[str, Process] = {}
         self.people = [Person(self, name) for name in ("ann", "bob")]
 
@@ -169,9 +168,9 @@ class Simulation:
             return
         rng = world.rng
         what = rng.choices(
-            ("kill", "stop", "broker", "power", "push"), weights=(60, 12, 8, 4, 16)
+            ("kill", "stop", "broker", "power", "push", "cut"), weights=(56, 12, 8, 3, 14, 7)
         )[0]
-        victims = sorted(name for name in self.live if what == "kill" or name.startswith(("repo", "gate")))
+        victims = sorted(name for name in self.live if what != "stop" or name.startswith(("repo", "gate")))
         if what in ("kill", "stop") and victims:
             self._strike(self.live[rng.choice(victims)], what)
         elif what == "broker" and self.bus.up:
@@ -180,6 +179,11 @@ class Simulation:
             self.bus.crash(world.between(0.2, 3.0))
         elif what == "power":
             self._power_loss("thunderstorm")
+        elif what == "cut" and victims:
+            name = rng.choice(victims)
+            self.bus.cuts[name] = world.now + world.between(3.0, 40.0)
+            world.note(f"{name} is cut off")
+            world.happened("cuts")
         elif what == "push":
             self._push()
         world.after(world.between(1.0, 5.0), self._chaos)

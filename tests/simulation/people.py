@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from simulation.house import Simulation
 
 ASK_AGAIN_S = 1.0
-LOOK_S = 4.0
+LOOK_S = 5.0
+LOOKED_AT = tuple(state.value for state in State if state is not State.MERGED)
 
 
 @dataclass
@@ -58,7 +59,7 @@ class Person(Process):
                 self._answered(envelope.header.correlation, envelope.body)
         if now >= self._look_at:
             self._look_at = now + LOOK_S
-            self._queries = {self.send(f"repo.{repo}", m.GetTasks()): None for repo in self.house.gits}
+            self._queries = {self.send(f"repo.{repo}", m.GetTasks(states=LOOKED_AT)): None for repo in self.house.gits}
             self._have_an_idea()
         for key, asked in self.open_questions.items():
             if asked.again_at <= now:

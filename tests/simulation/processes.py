@@ -30,6 +30,7 @@ class SchedulerProcess(Process):
         self.house = house
         self.machine = SchedulerMachine(house.limits, tuple(house.gits), work=True, send=self._grant)
         self._ping_at = 0.0
+        self._born_at = self.world.now
 
     def start(self) -> None:
         for repo in self.house.gits:
@@ -48,7 +49,8 @@ class SchedulerProcess(Process):
 
     def _grant(self, destination: str, body: m.Message, **more: str) -> str:
         if isinstance(body, m.GrantStart):
-            self.house.promises.start_granted(self.machine.schedule, body.task)
+            age_s = self.world.now - self._born_at
+            self.house.promises.start_granted(self.machine.schedule, body.task, age_s)
         return self.send(destination, body, correlation=more.get("correlation", ""))
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from simulation.git import Commit, Repository, tree_id
 
 from thrum import messages as m
+from thrum.actors.scheduler import HEARING_S
 from thrum.batch import Batch
 from thrum.gate import Gate
 from thrum.pipeline.draft import fold
@@ -96,12 +97,17 @@ class Promises:
             running = [task.id for known in self.tasks.values() for task in known.values() if task.slot]
             hold(len(running) <= house.limits.agents, f"{running} run at once, more than {house.limits.agents}")
 
-    def start_granted(self, schedule: Schedule, granted: str) -> None:
-        """The scheduler grants a start: what it knows of, and what it has granted, stays below the cap."""
+    def start_granted(self, schedule: Schedule, granted: str, age_s: float) -> None:
+        """A scheduler of that age grants a start: what it knows of, and what it has granted, stays below the cap.
+
+        What runs and it was not told yet is excused, unless it has just started and could have waited for it.
+        """
         running = {task.id for known in self.tasks.values() for task in known.values() if task.slot}
         seen = {task.id for task in schedule.tasks() if task.slot}
         out = {task for task, (kind, _) in schedule._granted.items() if kind == "start"} | {granted}
-        unheard_of = running - seen - out
+        unheard_of = {
+            task for task in running - seen - out if owner(task) in schedule.repos or age_s > HEARING_S
+        }
         hold(
             len(running | out) <= self.house.limits.agents + len(unheard_of),
             f"{sorted(running | out)} would run at once with {granted}, more than {self.house.limits.agents}",

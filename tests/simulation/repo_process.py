@@ -159,8 +159,10 @@ class RepoProcess(Process):
     def _prepare_attempt(self, effect: i.PrepareAttempt) -> i.Input:
         if self.world.unlucky(0.03):
             return i.AttemptBlocked(token=effect.token, reason="the disk is full")
-        base = effect.base or self.git.tip
-        self.git.pin(f"refs/thrum/bases/{effect.task}/{effect.token}", base)
+        ref = f"refs/thrum/bases/{effect.task}/{effect.token}"
+        base = self.git.pins.get(ref) or effect.base or self.git.tip
+        self.git.pin(ref, base)
+        self._may_die("base pinned")
         return i.AttemptPrepared(
             token=effect.token, base=base, start=effect.start or base, backend="agent", model="", prompt_digest=""
         )

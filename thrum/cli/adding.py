@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from typing import IO, TYPE_CHECKING
+from typing import IO
 
 import click
 
 from thrum.cli import console
 from thrum.cli.program import Command, invocation
 from thrum.cli.session import Session, who
-from thrum.errors import NotFoundError, UsageError
-
-if TYPE_CHECKING:
-    from thrum.client import Client
+from thrum.errors import UsageError
 
 
 @click.command(cls=Command)
@@ -42,32 +39,27 @@ def add(
     """
     from thrum.intake import check_new_task
     from thrum.messages import AddTask
-    from thrum.scheduling import owner
-    from thrum.views import task_view
 
-    session = Session.open()
+    session, asks = Session.open(), who(by)
     name = session.repo(repo)
     text = _description(description, description_file)
     asked = AddTask(title=_text("title", title), description=text, depends_on=depends_on, priority=priority)
+    # Looked at here too, so that a typing error needs no actor to be told.
     check_new_task(asked, repo=name, known=depends_on)
-    owners = {task: session.owner(task) for task in depends_on}
-    with session.connected([name, *owners.values()]) as client:
-        _check_dependencies(session, client, {task: repo for task, repo in owners.items() if owner(task) != name})
-        added = session.tell(
-            client,
+    with session.connected([name, *map(session.owner, depends_on)]) as desk:
+        view = desk.add(
             name,
-            AddTask,
-            by=who(by),
-            id=_message_id(key),
+            by=asks,
             title=asked.title,
             description=text,
             depends_on=depends_on,
             priority=priority,
+            id=_message_id(key),
         )
     if invocation().json:
-        console.emit(task_view(added))
+        console.emit(view)
     else:
-        console.say(added["id"])
+        console.say(view["id"])
 
 
 def _description(text: str | None, file: IO[bytes] | None) -> str:
@@ -91,17 +83,6 @@ def _text(name: str, text: str) -> str:
     except UnicodeEncodeError:
         raise UsageError(f"the {name} is not UTF-8 text") from None
     return text
-
-
-def _check_dependencies(session: Session, client: Client, elsewhere: dict[str, str]) -> None:
-    """Ask the other repositories whether they have the tasks; the task's own one looks for itself."""
-    from thrum.messages import GetTask
-
-    for task, repo in elsewhere.items():
-        try:
-            session.ask(client, repo, GetTask(task=task))
-        except NotFoundError as error:
-            raise NotFoundError(f"there is no task {task!r} to depend on", remedy=error.remedy) from error
 
 
 def _message_id(key: str | None) -> str | None:

@@ -26,28 +26,26 @@ def approve(tasks: tuple[str, ...], commit: str, by: str | None) -> int:
     is always an array, with an "error" in the place of each task that was refused.
     """
     from thrum.messages import ApproveTask
-    from thrum.views import task_view
 
     if commit and len(tasks) > 1:
         raise UsageError("--commit names the commit of one task, and several are given")
     if commit and len(commit) < 7:
         raise UsageError(f"--commit {commit!r} is too short to name a commit", remedy="give 7 digits or more")
     session, asks = Session.open(), who(by)
-    owners = {task: session.owner(task) for task in tasks}
     results: list[dict[str, Any]] = []
     code: int = Exit.DONE
-    with session.connected(owners.values()) as client:
-        for task, repo in owners.items():
+    with session.connected(map(session.owner, tasks)) as desk:
+        for task in dict.fromkeys(tasks):
             try:
-                plain = session.tell(client, repo, ApproveTask, by=asks, task=task, commit=commit)
+                view = desk.decide(ApproveTask, task, by=asks, commit=commit)
             except ThrumError as error:
                 console.tell_error(error.message, error.remedy)
                 results.append({"id": task, "error": error_view(error.code, error.message, error.remedy)})
                 code = code or error.exit_code
             else:
-                results.append(task_view(plain))
+                results.append(view)
                 if not invocation().json:
-                    console.say(_approved(results[-1]))
+                    console.say(_approved(view))
     if invocation().json:
         console.emit(results)
     return code
@@ -97,12 +95,9 @@ def cancel(task: str, why: str, by: str | None) -> None:
 
 
 def _decide(task: str, by: str | None, kind: type[Any], told: Callable[[dict[str, Any]], str], **words: str) -> None:
-    from thrum.views import task_view
-
     session, asks = Session.open(), who(by)
-    repo = session.owner(task)
-    with session.connected([repo]) as client:
-        view = task_view(session.tell(client, repo, kind, by=asks, task=task, **words))
+    with session.connected([session.owner(task)]) as desk:
+        view = desk.decide(kind, task, by=asks, **words)
     if invocation().json:
         console.emit(view)
     else:

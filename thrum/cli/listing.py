@@ -26,18 +26,15 @@ OPEN = "open"
 )
 def list_(repos: tuple[str, ...], states: tuple[str, ...]) -> int:
     """List tasks, oldest first."""
-    from thrum.messages import GetTasks
-    from thrum.views import task_view
-
     session = Session.open()
-    names = [session.repo(name) for name in repos] if repos else list(session.repos)
+    names = [session.repo(name) for name in repos or [repo.name for repo in session.project.repos]]
     wanted = tuple(dict.fromkeys(name for state in states for name in _states(state)))
     views: list[dict[str, Any]] = []
     code: int = Exit.DONE
-    with session.connected(names) as client:
+    with session.connected(names) as desk:
         for name in dict.fromkeys(names):
             try:
-                views += map(task_view, session.ask(client, name, GetTasks(states=wanted)))
+                views += desk.tasks(name, wanted)
             except ThrumError as error:
                 # One repository that is away must not hide the others; that it is missing is in the exit code.
                 console.tell_error(f"{name}: {error.message}", error.remedy)

@@ -13,7 +13,7 @@ from thrum.cli.session import Session
 from thrum.errors import NotFoundError
 
 if TYPE_CHECKING:
-    from thrum.client import Client
+    from thrum.desk import Desk
 
 LOOK_EVERY_S = 1.0
 """How often a log that is followed asks whether the attempt has ended."""
@@ -24,17 +24,16 @@ LOOK_EVERY_S = 1.0
 @click.option("--attempt", type=click.IntRange(1), default=None, help="Another attempt than the latest.")
 def diff(task: str, attempt: int | None) -> None:
     """Show what a task's attempt changed: the commits that an approval would let land."""
-    from thrum.messages import GetDiff
-
     session = Session.open()
     repo = session.owner(task)
-    with session.connected([repo]) as client:
-        found = session.ask(client, repo, GetDiff(task=task, token=attempt or 0))
+    with session.connected([repo]) as desk:
+        found = desk.diff(task, attempt or 0)
     if invocation().json:
         console.emit(found)
         return
     if found["truncated"]:
-        git = f"git -C {session.path_of(repo)} diff {found['base'][:12]} {found['head'][:12]}"
+        path = next(one.path for one in session.project.repos if one.name == repo)
+        git = f"git -C {path} diff {found['base'][:12]} {found['head'][:12]}"
         console.tell_warning("the diff is too long to be shown whole", f"see all of it with: {git}")
     console.page(_diff_text(found))
 
@@ -62,17 +61,13 @@ def log(task: str, attempt: int | None, follow: bool) -> None:
 
     Of an attempt that is under way only what comes from now on can be shown (--follow); afterwards all of it.
     """
-    from thrum.messages import GetTask
-    from thrum.views import task_view
-
     session = Session.open()
-    repo = session.owner(task)
-    with session.connected([repo]) as client:
-        chosen = _attempt(task_view(session.ask(client, repo, GetTask(task=task))), attempt)
+    with session.connected([session.owner(task)]) as desk:
+        chosen = _attempt(desk.task(task), attempt)
         if chosen["ending"] is not None:
-            _print_kept(session, client, repo, task, chosen)
+            _print_kept(desk, task, chosen)
         elif follow:
-            _follow(session, client, repo, task, chosen["token"])
+            _follow(desk, task, chosen["token"])
         else:
             raise NotFoundError(
                 f"attempt {chosen['token']} of {task} is still under way", remedy=f"thrum task log {task} --follow"
@@ -92,13 +87,11 @@ def _attempt(view: dict[str, Any], wanted: int | None) -> dict[str, Any]:
     return dict(found)
 
 
-def _print_kept(session: Session, client: Client, repo: str, task: str, attempt: dict[str, Any]) -> None:
-    from thrum.messages import GetOutput
-
+def _print_kept(desk: Desk, task: str, attempt: dict[str, Any]) -> None:
     pieces: list[str] = []
     offset, total = 0, 1
     while attempt["output_digest"] and offset < total:
-        piece = session.ask(client, repo, GetOutput(digest=attempt["output_digest"], offset=offset))
+        piece = desk.output(task, attempt["output_digest"], offset)
         offset, total = offset + piece["bytes"], piece["total_bytes"]
         if invocation().json:
             pieces.append(piece["text"])
@@ -116,22 +109,21 @@ def _print_kept(session: Session, client: Client, repo: str, task: str, attempt:
         console.tell_warning(f"{total} of {attempt['output_bytes']} bytes were kept")
 
 
-def _follow(session: Session, client: Client, repo: str, task: str, token: int) -> None:
+def _follow(desk: Desk, task: str, token: int) -> None:
     """Print what the attempt's agent prints until the attempt has ended."""
-    from thrum.messages import GetTask
-    from thrum.views import task_view
+    from thrum.desk import owner_of
 
     # Names are prefixes of others (`a-1` of `a-12`), so each message is looked at.
-    topics = (f"output.{task}", f"task.{repo}")
-    client.events(topics, timeout_s=0)
+    topics = (f"output.{task}", f"task.{owner_of(desk.project, task)}")
+    desk.client.events(topics, timeout_s=0)
     ended = False
     while True:
-        for event in client.events(topics, timeout_s=0 if ended else LOOK_EVERY_S):
+        for event in desk.client.events(topics, timeout_s=0 if ended else LOOK_EVERY_S):
             if _print_piece(event.body, task, token):
                 break
         if ended:
             break
-        attempt = _attempt(task_view(session.ask(client, repo, GetTask(task=task))), token)
+        attempt = _attempt(desk.task(task), token)
         # What the agent printed last has arrived before this answer did: it is printed in one more round.
         ended = attempt["ending"] is not None
     reason = f": {console.clean(attempt['reason'])}" if attempt["reason"] else ""

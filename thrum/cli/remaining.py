@@ -81,7 +81,7 @@ def remaining(
     away: Mapping[str, str],
     set_of: Callable[[str], tuple[str, ...]],
 ) -> Remaining:
-    """Sort what is left. `tasks` are all plain tasks that have not merged; one that failed counts from `since` on."""
+    """Sort what is left. `tasks` are the views of all that have not merged; one that failed counts from `since` on."""
     by_id = {task["id"]: task for task in tasks}
     stuck = stuck_landings(report, set_of)
     found = Remaining(states=_states(report, by_id), away=dict(away))

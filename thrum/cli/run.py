@@ -32,8 +32,8 @@ _TELLING = ("attempt-blocked", "gate-blocked", "landing-blocked", "deferred", "i
 
 @click.command(cls=Command)
 @click.option("--once", is_flag=True, help="Take one task as far as it goes: one that can land first.")
-@click.option("--agents", type=click.IntRange(1), help="Agents at work at once, over all repositories.")
-def run(once: bool, agents: int | None) -> int:
+@click.option("--agents", type=click.IntRange(0), default=0, help="Agents at work at once; 0: as configured.")
+def run(once: bool, agents: int) -> int:
     """Work until nothing is left to do without a person.
 
     Joins what is up, or brings Thrum up for as long as it lasts. Exit codes: 0 nothing is left; 1 a task failed
@@ -43,10 +43,10 @@ def run(once: bool, agents: int | None) -> int:
 
     _end_in_good_order()
     session = Session.open()
-    if agents is not None and tree.state(session.directory) is not None:
+    if agents and tree.state(session.directory) is not None:
         console.tell_warning("--agents has no effect: Thrum is up already, with its own number")
     started_at = time.time()
-    with tree.running(session.directory, session.project, agents=agents or 0, work=not once) as client:
+    with tree.running(session.directory, session.project, agents=agents, work=not once) as client:
         watch = _Watch(session, client, started_at)
         taken = watch.take_one() if once else None
         return watch.follow(taken) if taken else watch.until_nothing_moves()
@@ -67,9 +67,13 @@ class _Watch:
 
     def __init__(self, session: Session, client: Client, started_at: float) -> None:
         from thrum.checks import integration_set
+        from thrum.desk import Desk
 
         self._session = session
         self._client = client
+        # It only asks: no command of a person goes through here, and none carries the token.
+        self._desk = Desk(client, session.project, "", answer_s=ANSWER_S)
+        self._repos = [repo.name for repo in session.project.repos]
         self._started_at = started_at
         self._set_of = partial(integration_set, session.project)
         self._told: dict[str, str] = {}
@@ -101,12 +105,9 @@ class _Watch:
     def follow(self, task: str) -> int:
         """Watch one task until it ends or needs a person; the exit code."""
         from thrum.cli.remaining import stuck_landings
-        from thrum.messages import GetTask
-        from thrum.views import task_view
 
-        repo = self._session.owner(task)
         while True:
-            view = task_view(self._session.ask(self._client, repo, GetTask(task=task)))
+            view = self._desk.task(task)
             behind = stuck_landings(self._report(), self._set_of).get(task)
             code = Exit.FAILED if behind else _standing(view)
             if code is not None:
@@ -165,16 +166,14 @@ class _Watch:
     def _remaining(self, report: dict[str, Any], away: dict[str, str]) -> Remaining:
         from thrum.cli.remaining import remaining
 
-        tasks = [task for name in self._session.repos if name not in away for task in self._unmerged(name, away)]
+        tasks = [task for name in self._repos if name not in away for task in self._unmerged(name, away)]
         return remaining(report, tasks, since=self._started_at, away=away, set_of=self._set_of)
 
     def _unmerged(self, repo: str, away: dict[str, str]) -> Iterator[dict[str, Any]]:
-        from thrum.messages import GetTasks
         from thrum.task import State
 
-        states = tuple(state.value for state in State if state is not State.MERGED)
         try:
-            yield from self._session.ask(self._client, repo, GetTasks(states=states))
+            yield from self._desk.tasks(repo, [state.value for state in State if state is not State.MERGED])
         except ThrumError as error:
             away[repo] = error.message
 

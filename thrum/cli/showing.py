@@ -31,14 +31,9 @@ TAIL_LINES = 15
 @click.argument("task", metavar="ID")
 def show(task: str) -> None:
     """Show one task: where it stands and why, its attempts, gates, approvals and history."""
-    from thrum.messages import GetHistory, GetTask
-    from thrum.views import event_view, task_view
-
     session = Session.open()
-    repo = session.owner(task)
-    with session.connected([repo]) as client:
-        view = task_view(session.ask(client, repo, GetTask(task=task)))
-        history = [event_view(event) for event in session.ask(client, repo, GetHistory(task=task))]
+    with session.connected([session.owner(task)]) as desk:
+        view, history = desk.task(task), desk.history(task)
     if invocation().json:
         console.emit({**view, "history": history})
     else:

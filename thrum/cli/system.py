@@ -18,9 +18,9 @@ RELOAD_S = 60.0
 
 @click.command(cls=Command)
 @click.option("--detach", is_flag=True, help="Return once it is up, and leave it running.")
-@click.option("--agents", type=click.IntRange(1), help="Agents at work at once, over all repositories.")
+@click.option("--agents", type=click.IntRange(0), default=0, help="Agents at work at once; 0: as configured.")
 @click.option("--ready-fd", type=int, hidden=True, help="Write a byte there once all is up.")
-def up(detach: bool, agents: int | None, ready_fd: int | None) -> int:
+def up(detach: bool, agents: int, ready_fd: int | None) -> int:
     """Bring Thrum up and work the backlog until it is told to stop.
 
     In the foreground Ctrl-C ends it in good order, a second one at once.
@@ -29,7 +29,7 @@ def up(detach: bool, agents: int | None, ready_fd: int | None) -> int:
 
     session, as_json = Session.open(), invocation().json
     if detach:
-        _tell_up(tree.detach(session.directory, agents=agents or 0), as_json)
+        _tell_up(tree.detach(session.directory, agents=agents), as_json)
         return 0
 
     def ready(state: dict[str, Any]) -> None:
@@ -40,7 +40,7 @@ def up(detach: bool, agents: int | None, ready_fd: int | None) -> int:
             os.write(ready_fd, b"1")
             os.close(ready_fd)
 
-    return tree.supervise(session.directory, session.project, agents=agents or 0, on_ready=ready)
+    return tree.supervise(session.directory, session.project, agents=agents, on_ready=ready)
 
 
 def _tell_up(state: dict[str, Any], as_json: bool) -> None:

@@ -23,16 +23,17 @@ from thrum.pipeline.attempts import attempt_blocked, attempt_ended, attempt_prep
 from thrum.pipeline.draft import Decision, Draft, Rules
 from thrum.pipeline.gates import gate_finished
 from thrum.pipeline.landing import (
+    branch_blocked,
     branch_landed,
     branch_moved,
+    candidate_blocked,
     candidate_built,
     candidate_conflicted,
-    landing_blocked,
     landing_granted,
 )
 from thrum.pipeline.people import approved, cancel_asked, rejected, retry_asked
 from thrum.pipeline.resumption import recovered, woke
-from thrum.task import Task, WaitingFor
+from thrum.task import Task
 
 
 def decide(task: Task, given: i.Input, rules: Rules, now: float, cause: str = "") -> Decision:
@@ -61,13 +62,13 @@ def decide(task: Task, given: i.Input, rules: Rules, now: float, cause: str = ""
         case i.CandidateConflicted():
             candidate_conflicted(draft, given)
         case i.CandidateBlocked():
-            landing_blocked(draft, WaitingFor.OPERATOR, given.reason)
+            candidate_blocked(draft, given)
         case i.BranchLanded():
             branch_landed(draft, given)
         case i.BranchMoved():
             branch_moved(draft, given)
         case i.BranchBlocked():
-            landing_blocked(draft, WaitingFor.CLEAN_CHECKOUT if given.checkout else WaitingFor.OPERATOR, given.reason)
+            branch_blocked(draft, given)
         case i.Approved():
             approved(draft, given)
         case i.Rejected():

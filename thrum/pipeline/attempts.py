@@ -34,9 +34,14 @@ def start_granted(draft: Draft, given: i.StartGranted) -> None:
     next_attempt(draft, worker=given.worker)
 
 
+def _being_prepared(task: Task, token: int) -> bool:
+    begun = task.slot and task.state in (State.CLAIMED, State.IMPLEMENTING) and token == task.token
+    return begun and not with_worker(task)
+
+
 def attempt_prepared(draft: Draft, given: i.AttemptPrepared) -> None:
     task = draft.task
-    if given.token != task.token or task.state not in (State.CLAIMED, State.IMPLEMENTING) or not task.slot:
+    if not _being_prepared(task, given.token):
         return
     attempt = replace(
         latest(task),
@@ -52,10 +57,8 @@ def attempt_prepared(draft: Draft, given: i.AttemptPrepared) -> None:
 
 
 def attempt_blocked(draft: Draft, given: i.AttemptBlocked) -> None:
-    task = draft.task
-    if given.token != task.token or task.state not in (State.CLAIMED, State.IMPLEMENTING):
-        return
-    _stall_attempt(draft, given.reason)
+    if _being_prepared(draft.task, given.token):
+        _stall_attempt(draft, given.reason)
 
 
 def _stall_attempt(draft: Draft, reason: str) -> None:
@@ -80,6 +83,7 @@ def attempt_ended(draft: Draft, given: i.AttemptEnded) -> None:
         if task.state in ENDS and task.slot and given.token == latest(task).token:
             draft.record("attempt-stopped", {"token": given.token, "head": given.head}, slot=False)
         return
+    given = _with_unjudged_work(task, given)
     attempt = replace(
         latest(task),
         ended_at=given.ended_at or draft.now,
@@ -108,6 +112,17 @@ def attempt_ended(draft: Draft, given: i.AttemptEnded) -> None:
     }
     draft.record("attempt-ended", data, attempts=with_attempt(task, attempt))
     _judge_attempt(draft, given, changed=bool(given.head) and given.tree != given.base_tree)
+
+
+def _with_unjudged_work(task: Task, given: i.AttemptEnded) -> i.AttemptEnded:
+    """An attempt that found nothing left to do may stand on work that was cut off before any gate saw it."""
+    start = latest(task).start
+    if given.head or given.ending is not AttemptEnding.FINISHED:
+        return given
+    for earlier in reversed(task.attempts[:-1]):
+        if earlier.head == start and earlier.ending is not AttemptEnding.FINISHED:
+            return replace(given, head=earlier.head, tree=earlier.tree, files=earlier.files)
+    return given
 
 
 def _judge_attempt(draft: Draft, given: i.AttemptEnded, *, changed: bool) -> None:

@@ -117,10 +117,19 @@ def branch_moved(draft: Draft, given: i.BranchMoved) -> None:
         build_candidate(draft)
 
 
-def landing_blocked(draft: Draft, waiting_for: WaitingFor, reason: str) -> None:
+def candidate_blocked(draft: Draft, given: i.CandidateBlocked) -> None:
     task = draft.task
-    if task.state not in (State.INTEGRATING, State.GATE3):
-        return
+    if task.state is State.INTEGRATING and not task.wake_at:
+        _landing_blocked(draft, WaitingFor.OPERATOR, given.reason)
+
+
+def branch_blocked(draft: Draft, given: i.BranchBlocked) -> None:
+    if draft.task.landing:
+        _landing_blocked(draft, WaitingFor.CLEAN_CHECKOUT if given.checkout else WaitingFor.OPERATOR, given.reason)
+
+
+def _landing_blocked(draft: Draft, waiting_for: WaitingFor, reason: str) -> None:
+    task = draft.task
     wait_s = pause_after(task.stalls, first_s=5.0, most_s=60.0)
     draft.record(
         "landing-blocked",

@@ -1,0 +1,51 @@
+"""Thrum with one of its safeguards taken out: the simulator must notice. Used by the tests of the simulator alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from thrum import messages as m
+from thrum.actors.ledger import Ledger, Setup
+from thrum.batch import Batch, Loaded
+from thrum.store import MemoryRows, Store
+
+
+class WithoutDedup(Ledger):
+    """A ledger that remembers neither which commands it answered nor how far it is in a stream."""
+
+    def _command(self, header: m.Header, body: m.Command, now: float) -> None:
+        self._replies.clear()
+        super()._command(header, body, now)
+
+    def _durable(self, header: m.Header, body: m.Durable, now: float) -> None:
+        self._marks[f"{header.source}/{body.stream}"] = body.seq - 1
+        super()._durable(header, body, now)
+
+
+class WithoutFence(Ledger):
+    """A ledger that takes each report of a task for one of its present attempt."""
+
+    def _attempt_reported(self, header: m.Header, body: m.AttemptReported) -> None:
+        task = self.tasks.get(body.task)
+        if task is not None and task.attempt is not None:
+            body = replace(body, token=task.attempt.token)
+        super()._attempt_reported(header, body)
+
+
+class WithoutSync(Store):
+    """A store that leaves it to the machine when to write."""
+
+    def write(self, *batches: Batch, sync: bool = True) -> None:
+        super().write(*batches, sync=False)
+
+
+def ledger_without_dedup(setup: Setup, loaded: Loaded, epoch: str) -> Ledger:
+    return WithoutDedup(setup, loaded, epoch=epoch)
+
+
+def ledger_without_fence(setup: Setup, loaded: Loaded, epoch: str) -> Ledger:
+    return WithoutFence(setup, loaded, epoch=epoch)
+
+
+def store_without_sync(rows: MemoryRows, repo: str) -> Store:
+    return WithoutSync(rows, repo=repo, epoch=f"store-{repo}")

@@ -1,0 +1,131 @@
+"""What people ask of repo actors, through the CLI or the HTTP API: each question once, answered with views.
+
+A desk finds out which repository a question is for, sends it there and waits. It keeps nothing.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+from thrum import messages as m
+from thrum.client import Client
+from thrum.config import Project
+from thrum.errors import NotFoundError, UsageError
+from thrum.scheduling import owner
+from thrum.views import Plain, event_view, task_view
+
+ANSWER_S = 30.0
+"""How long an answer is waited for: the actor may be starting anew."""
+
+
+def repo_named(project: Project, name: str | None) -> str:
+    """The repository of that name, as it is spelled; without a name the only one there is.
+
+    Raises:
+        NotFoundError: there is none of that name.
+        UsageError: there are several, and none is named.
+    """
+    names = [repo.name for repo in project.repos]
+    if name is None:
+        if len(names) == 1:
+            return names[0]
+        raise UsageError("which repository? The project has several", remedy=f"name one of: {', '.join(names)}")
+    found = project.repo(name)
+    if found is None:
+        near = difflib.get_close_matches(name.casefold(), {one.casefold(): one for one in names}, n=1)
+        nearest = [one for one in names if near and one.casefold() == near[0]]
+        remedy = f"did you mean {nearest[0]!r}?" if nearest else f"the project has: {', '.join(names)}"
+        raise NotFoundError(f"there is no repository {name!r}", remedy=remedy)
+    return found.name
+
+
+def owner_of(project: Project, task: str) -> str:
+    """The repository that a task's id names.
+
+    Raises:
+        NotFoundError: no repository could have a task of that id.
+    """
+    name = owner(task)
+    if any(repo.name == name for repo in project.repos):
+        return name
+    if name:
+        message = f"there is no task {task!r}: no repository of this project is called {name!r}"
+    else:
+        message = f"there is no task {task!r}: an id is a repository's name, `-` and a number"
+    raise NotFoundError(message, remedy="`thrum task list` names them all")
+
+
+class Desk:
+    """One thread's way to the repo actors. Every method raises what the actor answers with (`thrum.errors`), and
+    BusyError where none answers."""
+
+    def __init__(self, client: Client, project: Project, token: str, *, answer_s: float = ANSWER_S) -> None:
+        """`token` is the project's own, which every command carries."""
+        self.client = client
+        self.project = project
+        self._token = token
+        self._answer_s = answer_s
+
+    def ask(self, repo: str, body: m.Message, *, id: str | None = None) -> Any:
+        """What the actor of the repository answers."""
+        return self.client.request(f"repo.{repo}", body, timeout_s=self._answer_s, id=id)
+
+    def tasks(self, repo: str, states: Iterable[str] = ()) -> list[Plain]:
+        """The tasks of a repository, oldest first; only those in `states`, if any are given."""
+        return [task_view(task) for task in self.ask(repo, m.GetTasks(states=tuple(states)))]
+
+    def task(self, task: str) -> Plain:
+        """One task."""
+        return task_view(self._ask_owner(task, m.GetTask(task=task)))
+
+    def history(self, task: str) -> list[Plain]:
+        """What happened to a task, oldest first."""
+        return [event_view(event) for event in self._ask_owner(task, m.GetHistory(task=task))]
+
+    def diff(self, task: str, attempt: int = 0) -> Plain:
+        """What an attempt changed, 0 meaning the latest: `{task, attempt, base, head, files, diff, truncated}`."""
+        return dict(self._ask_owner(task, m.GetDiff(task=task, token=attempt)))
+
+    def output(self, task: str, digest: str, offset: int) -> Plain:
+        """A piece of what an agent printed: `{text, offset, bytes, total_bytes}`."""
+        return dict(self._ask_owner(task, m.GetOutput(digest=digest, offset=offset)))
+
+    def add(
+        self,
+        repo: str,
+        *,
+        by: str,
+        title: str,
+        description: str = "",
+        depends_on: tuple[str, ...] = (),
+        priority: int = 0,
+        id: str | None = None,
+    ) -> Plain:
+        """Queue a task. A dependency of another repository is looked for there first."""
+        for task in depends_on:
+            if owner_of(self.project, task) != repo:
+                self._demand(task)
+        body = m.AddTask(
+            auth=self._token,
+            by=by,
+            title=title,
+            description=description,
+            depends_on=depends_on,
+            priority=priority,
+        )
+        return task_view(self.ask(repo, body, id=id))
+
+    def decide(self, kind: type[m.Command], task: str, *, by: str, id: str | None = None, **words: str) -> Plain:
+        """Tell the actor what a person decided about a task: `kind` is ApproveTask, RejectTask, …"""
+        return task_view(self._ask_owner(task, kind(auth=self._token, by=by, task=task, **words), id=id))  # type: ignore[call-arg]
+
+    def _demand(self, task: str) -> None:
+        try:
+            self.task(task)
+        except NotFoundError as error:
+            raise NotFoundError(f"there is no task {task!r} to depend on", remedy=error.remedy) from error
+
+    def _ask_owner(self, task: str, body: m.Message, *, id: str | None = None) -> Any:
+        return self.ask(owner_of(self.project, task), body, id=id)
