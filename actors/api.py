@@ -6,12 +6,11 @@ The loop that all actors share only watches over it; what is served is `api_app`
 from __future__ import annotations
 
 import logging
+import socket
 import sys
 import threading
 from pathlib import Path
-from typing import Any
 
-import falcon
 import waitress.server
 
 from thrum.errors import BusyError
@@ -26,6 +25,7 @@ log = logging.getLogger(__name__)
 
 LOOPBACK = "127.0.0.1"
 THREADS = 8
+BACKLOG = 128
 CLOSE_S = 5.0
 
 
@@ -40,13 +40,22 @@ class ApiActor:
         token = secret(told.places.token)
         self._desks = Desks(told, token)
         self._address_file = address_file
-        self._server = _bound(application(self._desks, token), told.project.pipeline.api.port)
+        self._listener = listening(told.project.pipeline.api.port)
+        self._server = waitress.server.create_server(
+            application(self._desks, token),
+            sockets=[self._listener],
+            threads=THREADS,
+            ident="thrum",
+            max_request_body_size=BODY_BYTES,
+            channel_timeout=60,
+            connection_limit=100,
+        )
         self._thread = threading.Thread(target=self._server.run, name="waitress", daemon=True)
 
     @property
     def address(self) -> str:
         """Where it listens."""
-        return f"http://{LOOPBACK}:{self._server.effective_port}"
+        return f"http://{LOOPBACK}:{self._listener.getsockname()[1]}"
 
     def start(self, now: float) -> None:
         self._thread.start()
@@ -83,28 +92,26 @@ class ApiActor:
             self._desks.close()
 
 
-def _bound(app: falcon.App[Any, Any], port: int) -> Any:
-    """A server that listens on the port of loopback, 0 meaning any free one.
+def listening(port: int) -> socket.socket:
+    """A socket that listens on the port of loopback, 0 meaning any free one.
 
     Raises:
         BusyError: something else does.
     """
+    # Not left to waitress, which leaves half a server behind where this fails.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
-        return waitress.server.create_server(
-            app,
-            host=LOOPBACK,
-            port=port,
-            threads=THREADS,
-            ident="thrum",
-            max_request_body_size=BODY_BYTES,
-            channel_timeout=60,
-            connection_limit=100,
-        )
+        # Else the port of a predecessor could not be taken for a minute.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((LOOPBACK, port))
+        listener.listen(BACKLOG)
     except OSError as error:
+        listener.close()
         raise BusyError(
             f"the API cannot listen on port {port} of {LOOPBACK}: {error.strerror}; set [api] port to another, "
-            "or 0 for any free one"
+            "or to 0 for any free one"
         ) from error
+    return listener
 
 
 def main(argv: list[str] | None = None) -> int:

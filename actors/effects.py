@@ -18,12 +18,12 @@ from typing import Any
 from thrum import inputs as i
 from thrum import messages as m
 from thrum.agents import resolve
-from thrum.checkouts import Checkout
 from thrum.config import Project, RepoConfig
 from thrum.errors import GitError, ThrumError
 from thrum.files import OutputStore
-from thrum.git import Blocked, Landed, Moved, Repository
-from thrum.gitobjects import Conflict
+from thrum.git.checkouts import Checkout
+from thrum.git.objects import Conflict
+from thrum.git.repository import Blocked, Landed, Moved, Repository
 from thrum.prompt import assemble
 from thrum.task import AttemptEnding, Task
 

@@ -12,6 +12,7 @@ import hmac
 from collections import Counter
 from collections.abc import Callable, Container
 from dataclasses import dataclass, field, replace
+from itertools import takewhile
 from typing import Any
 
 from thrum import inputs as i
@@ -96,6 +97,8 @@ class _Gathered:
     records: dict[str, Any] = field(default_factory=dict)
     next_number: int = 0
     sends: list[Send] = field(default_factory=list)
+    news: list[Send] = field(default_factory=list)
+    """Streams, which are sent last: nobody waits for them."""
     effects: list[i.Effect | ImportAttempt] = field(default_factory=list)
 
     def batch(self) -> Batch | None:
@@ -135,7 +138,8 @@ class Ledger:
         self._seq = loaded.last_seq
         self._next_number = loaded.next_number
         self._marks = dict(loaded.marks)
-        self._replies = dict(loaded.replies)
+        self._replies = dict(sorted(loaded.replies.items(), key=lambda item: item[1].at))
+        """Oldest first."""
         self._outbox = {(out.destination, out.message.seq): out for out in loaded.outbox}
         self._next_out = dict(loaded.next_out)
         self._lock = LandingLock(loaded.records.get("landing"))
@@ -241,7 +245,7 @@ class Ledger:
             self._resend_at = now + NUDGE_S
             for out in self._outbox.values():
                 self._send(out.destination, out.message)
-        expired = [key for key, kept in self._replies.items() if kept.at < now - REPLY_KEPT_S]
+        expired = list(takewhile(lambda key: self._replies[key].at < now - REPLY_KEPT_S, self._replies))
         for key in expired:
             del self._replies[key]
         self._gathered.dropped_replies.extend(expired)
@@ -260,7 +264,7 @@ class Ledger:
         if self._changed:
             self._announce(now)
         gathered, self._gathered = self._gathered, _Gathered()
-        return Turn(batch=gathered.batch(), sends=tuple(gathered.sends), effects=tuple(gathered.effects))
+        return Turn(batch=gathered.batch(), sends=(*gathered.sends, *gathered.news), effects=tuple(gathered.effects))
 
     # --- Commands and queries -------------------------------------------------------------------------------
 
@@ -534,7 +538,7 @@ class Ledger:
             self._gathered.events.append(replace(event, seq=self._seq))
             state = str(event.changes.get("state", state))
             changed = m.TaskChanged(task=task.id, state=state, kind=event.kind, at=event.at, text=task.reason)
-            self._send(f"topic:task.{self.setup.repo}", changed)
+            self._gathered.news.append(Send(destination=f"topic:task.{self.setup.repo}", body=changed))
 
     def _index(self, task: Task) -> None:
         if task.slot and task.attempt is not None:

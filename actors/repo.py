@@ -148,10 +148,10 @@ class RepoActor:
         turn = self._ledger.turn(now)
         if turn.batch is not None:
             self._store.write(turn.batch)
-            for event in turn.batch.events:
-                log.info("%s: %s", event.task, event.kind, extra={"seq": event.seq, "data": event.data})
         for send in turn.sends:
             self._send(send)
+        for event in turn.batch.events if turn.batch is not None else ():
+            log.info("%s: %s", event.task, event.kind, extra={"seq": event.seq, "data": event.data})
         for effect in turn.effects:
             self._carry_out(effect)
 

@@ -33,8 +33,8 @@ import common
 from thrum import messages as m
 from thrum.client import Client
 from thrum.configfile import load
-from thrum.git import Conflict, Repository
-from thrum.gitprogram import run as run_git
+from thrum.git.program import run as run_git
+from thrum.git.repository import Conflict, Repository
 from thrum.job import Job
 from thrum.sandbox import Sandbox, open_sandbox
 from thrum.tree import state
@@ -206,7 +206,12 @@ def system(backend: str, tasks: int) -> Figures:
             token = common.token(directory)
             with Client(found["endpoint"]) as client:
                 work(client, token, len(REPOS), "Warm up")
-                runs, cpu_s, own_s, began = check_runs(client), common.family_cpu_s(tree), _own_cpu_s(), time.monotonic()
+                runs, cpu_s, own_s, began = (
+                    check_runs(client),
+                    common.family_cpu_s(tree),
+                    _own_cpu_s(),
+                    time.monotonic(),
+                )
                 work(client, token, tasks, "Write a line")
                 wall_s = time.monotonic() - began
                 cpu_s = common.family_cpu_s(tree) - cpu_s + _own_cpu_s() - own_s

@@ -28,7 +28,7 @@ def call(backend: BackendConfig, prompt: str = "do it", session: str = "") -> In
         backend,
         prompt=prompt,
         prompt_file="/run/prompt",
-        workdir="/work tree",
+        workdir="/a tree",
         model=backend.model,
         session=session,
     )
@@ -45,7 +45,7 @@ def test_the_prompt_takes_its_placeholders_place() -> None:
 def test_every_placeholder_has_its_value() -> None:
     backend = with_args("{workdir}/a", "-m={model}", "{session}", "{prompt_file}")
     argv = call(backend, session="s-1").argv
-    assert argv == ("claude", "/work tree/a", "-m=claude-sonnet-4", "s-1", "/run/prompt")
+    assert argv == ("claude", "/a tree/a", "-m=claude-sonnet-4", "s-1", "/run/prompt")
 
 
 def test_what_is_put_in_is_not_looked_at_again() -> None:

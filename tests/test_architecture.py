@@ -22,7 +22,9 @@ def test_every_module_of_ours_is_on_the_map_and_no_other() -> None:
     assert rows is not None
     named = set(re.findall(r"`([\w/]+(?:\.py|/))`", rows[1]))
     there = {f"thrum/{path.name}" for path in (ROOT / "thrum").glob("*.py") if not path.name.startswith("__")}
-    there |= {f"thrum/{path.parent.name}/" for path in (ROOT / "thrum").glob("*/__init__.py") if not path.parent.is_symlink()}
+    there |= {
+        f"thrum/{path.parent.name}/" for path in (ROOT / "thrum").glob("*/__init__.py") if not path.parent.is_symlink()
+    }
     there |= {f"{folder}/{path.name}" for folder in ("actors", "broker") for path in (ROOT / folder).glob("*.py")}
     assert named == {name for name in there if not name.endswith("__init__.py")}
 

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thrum import detect as detection
 from thrum.config import PIPELINE, REPOS
 from thrum.configfile import load
-from thrum.detect import AGENTS, Detection, detect, draft, find_agents, render_pipeline, render_repos
-from thrum.languages import propose
+from thrum.detection import detect as detection
+from thrum.detection.detect import AGENTS, Detection, detect, draft, find_agents, render_pipeline, render_repos
+from thrum.detection.languages import propose
+from thrum.detection.toolchain import mounts_for, outermost, sight, tool_variables
 from thrum.mounts import SYSTEM
-from thrum.toolchain import mounts_for, outermost, sight, tool_variables
 
 
 def tree(root: Path, contents: dict[str, str]) -> Path:

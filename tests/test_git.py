@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from tests.repositories import commit, commit_aside, content, git, make_repository, write
-from thrum.checkouts import Checkout
 from thrum.errors import GitError, RepositoryError
-from thrum.git import Blocked, Conflict, Landed, Merged, Moved, Repository
-from thrum.gitprogram import run
+from thrum.git.checkouts import Checkout
+from thrum.git.program import run
+from thrum.git.repository import Blocked, Conflict, Landed, Merged, Moved, Repository
 
 MEGABYTE = 1 << 20
 

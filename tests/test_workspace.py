@@ -14,7 +14,7 @@ import pytest
 from tests.repositories import commit, commit_aside, content, git, make_repository, write
 from thrum.config import SandboxConfig
 from thrum.errors import GitError, SandboxError
-from thrum.git import Repository
+from thrum.git.repository import Repository
 from thrum.job import Job
 from thrum.sandbox import BACKENDS, Sandbox, open_sandbox
 from thrum.workspace import Harvest, Workspace

@@ -13,7 +13,7 @@ import msgpack
 
 from thrum.errors import WireError
 from thrum.messages import KINDS, VERSION, Header, Message
-from thrum.records import RecordError, from_plain, to_plain
+from thrum.records import RecordError, from_plain, one_level
 
 HEADER_TYPES = (str, str, str, str, str, str, int, int, float, int)
 HEADER_MARK = bytes([0x90 + len(HEADER_TYPES)])
@@ -78,12 +78,7 @@ def pack_body(body: Message) -> bytes:
     Raises:
         WireError: a value has no form on the wire.
     """
-    kind = type(body).__name__
-    try:
-        plain = to_plain(body)
-    except TypeError as error:
-        raise WireError(f"{kind} cannot be packed: {error}") from error
-    return _pack(plain, kind)
+    return _pack(body, type(body).__name__)
 
 
 def unpack_body(kind: str, raw: bytes) -> Message:
@@ -101,9 +96,9 @@ def unpack_body(kind: str, raw: bytes) -> Message:
         raise WireError(f"malformed {kind}: {error}", raw=raw) from error
 
 
-def _pack(plain: object, what: str) -> bytes:
+def _pack(value: object, what: str) -> bytes:
     try:
-        packed: bytes = msgpack.packb(plain)
+        packed: bytes = msgpack.packb(value, default=one_level)
     except (ValueError, TypeError, OverflowError) as error:
         raise WireError(f"{what} cannot be packed: {error}") from error
     return packed

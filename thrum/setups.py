@@ -19,7 +19,7 @@ from thrum.config import RepoConfig, SandboxConfig
 from thrum.errors import ToolError
 from thrum.files import Lock, remove_tree, write_atomically
 from thrum.gate import Command
-from thrum.git import Repository
+from thrum.git.repository import Repository
 from thrum.job import Job
 from thrum.records import to_plain
 from thrum.sandbox import Sandbox

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from thrum.errors import GitError, SandboxError
 from thrum.files import remove_tree
-from thrum.git import Repository
-from thrum.gitprogram import LONG_WALL_S, environment, git_dir_config, write_git_dir
+from thrum.git.program import LONG_WALL_S, environment, git_dir_config, write_git_dir
+from thrum.git.repository import Repository
 from thrum.job import Ending, Job, Outcome
 from thrum.sandbox import Sandbox
 

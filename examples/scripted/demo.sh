@@ -69,6 +69,8 @@ heading "The agents work, the gates check; one attempt does not pass"
 run_to_approval thrum run
 say ""
 run thrum task list
+say ""
+run thrum task log tally-1
 
 heading "A person looks at the second task, and wants it otherwise; the first one is good"
 run thrum task diff tally-2

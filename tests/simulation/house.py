@@ -12,8 +12,6 @@ from simulation.processes import GateProcess, SchedulerProcess, Slot, WorkerProc
 from simulation.promises import Broken, Promises
 from simulation.repo_process import RepoProcess
 from simulation.world import Killed, World
-
-from thrum import messages as m
 from thrum.actors.gate_runs import GatePlan
 from thrum.actors.ledger import Ledger, Setup
 from thrum.batch import Loaded
@@ -167,9 +165,7 @@ class Simulation:
         if not world.faulty:
             return
         rng = world.rng
-        what = rng.choices(
-            ("kill", "stop", "broker", "power", "push", "cut"), weights=(56, 12, 8, 3, 14, 7)
-        )[0]
+        what = rng.choices(("kill", "stop", "broker", "power", "push", "cut"), weights=(56, 12, 8, 3, 14, 7))[0]
         victims = sorted(name for name in self.live if what != "stop" or name.startswith(("repo", "gate")))
         if what in ("kill", "stop") and victims:
             self._strike(self.live[rng.choice(victims)], what)
@@ -232,9 +228,7 @@ class Simulation:
         definitions = {gate: plan.definition for gate, plan in plans.items()}
         return Setup(
             repo=repo,
-            rules=Rules(
-                approvers=rules.approvers, void_on_overlap=rules.void_on_overlap, definitions=definitions
-            ),
+            rules=Rules(approvers=rules.approvers, void_on_overlap=rules.void_on_overlap, definitions=definitions),
             plans=plans,
             concurrency=concurrency,
             pool=f"pool:{GateProcess.POOL}",

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from simulation.bus import Process
-
 from thrum import messages as m
 from thrum.task import State
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from simulation.bus import Process
 from simulation.git import Tree, commit, is_good, tree_id
 from simulation.world import FAR, Killed
-
 from thrum import messages as m
 from thrum.actors.scheduler import SchedulerMachine
 from thrum.gate import Check, CheckResult, Gate, Verdict
@@ -217,9 +216,7 @@ class WorkerProcess(Process):
         self._missed = False
         asked = self.slot.asked
         number = int(self.name.rpartition(".")[2])
-        beat = m.AttemptHeartbeat(
-            slot=number, task=asked.task if asked else "", token=asked.token if asked else 0
-        )
+        beat = m.AttemptHeartbeat(slot=number, task=asked.task if asked else "", token=asked.token if asked else 0)
         self._beat = self.send(self.repo, beat)
         self._beat_at = self.world.now + self.HEARTBEAT_S
 

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from simulation.git import Commit, Repository, tree_id
-
 from thrum import messages as m
 from thrum.actors.scheduler import HEARING_S
 from thrum.batch import Batch
@@ -24,7 +23,7 @@ SETTLED_S = 60.0
 """So long after the last fault the global cap is kept without exception."""
 
 
-class Broken(AssertionError):  # noqa: N818 - a promise is broken
+class Broken(AssertionError):
     """A promise does not hold; the message says which, where and for what."""
 
 
@@ -105,9 +104,7 @@ class Promises:
         running = {task.id for known in self.tasks.values() for task in known.values() if task.slot}
         seen = {task.id for task in schedule.tasks() if task.slot}
         out = {task for task, (kind, _) in schedule._granted.items() if kind == "start"} | {granted}
-        unheard_of = {
-            task for task in running - seen - out if owner(task) in schedule.repos or age_s > HEARING_S
-        }
+        unheard_of = {task for task in running - seen - out if owner(task) in schedule.repos or age_s > HEARING_S}
         hold(
             len(running | out) <= self.house.limits.agents + len(unheard_of),
             f"{sorted(running | out)} would run at once with {granted}, more than {self.house.limits.agents}",
@@ -182,7 +179,9 @@ class Promises:
         for repo, tasks in self.tasks.items():
             for task in tasks.values():
                 if not self._at_rest(task):
-                    return f"{task.id} is {task.state}, waiting for {task.waiting_for}, slot: {task.slot}: {task.reason}"
+                    return (
+                        f"{task.id} is {task.state}, waiting for {task.waiting_for}, slot: {task.slot}: {task.reason}"
+                    )
             loaded = self.house.reopened(repo).load()
             if loaded.outbox:
                 return f"the outbox of {repo} holds {loaded.outbox}"

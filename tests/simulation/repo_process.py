@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from simulation.bus import Process
 from simulation.git import tree_id
 from simulation.world import Killed
-
 from thrum import inputs as i
 from thrum import messages as m
 from thrum.actors.ledger import ImportAttempt

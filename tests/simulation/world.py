@@ -10,7 +10,7 @@ from collections.abc import Callable
 FAR = float("inf")
 
 
-class Killed(Exception):  # noqa: N818 - it is no error: the process ends at this very point
+class Killed(Exception):
     """The process that was at work is dead; `power`: its machine with all that is on it."""
 
     def __init__(self, point: str, *, power: bool = False) -> None:

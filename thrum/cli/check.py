@@ -47,16 +47,16 @@ def check() -> int:
 
 
 def _configuration(project: Project) -> list[Plain]:
+    from thrum.detection.toolchain import sight
     from thrum.findings import problems
     from thrum.records import to_plain
-    from thrum.toolchain import sight
 
     found = problems(project, which=sight, repository_problem=_repository_problem, environ=os.environ)
     return [to_plain(one) for one in found]
 
 
 def _repository_problem(repo: RepoConfig) -> ThrumError | None:
-    from thrum.git import Repository
+    from thrum.git.repository import Repository
 
     try:
         Repository(repo.path, repo.branch).inspect()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from thrum.cli import console
-from thrum.cli.program import Command, invocation, thrum
+from thrum.cli.program import COMPLETE, Command, invocation, thrum
 
 
 @click.command(cls=Command)
@@ -19,7 +19,7 @@ def completion(shell: str) -> None:
 
     cls = get_completion_class(shell)
     assert cls is not None
-    script = cls(thrum, {}, "thrum", "_THRUM_COMPLETE").source()
+    script = cls(thrum, {}, "thrum", COMPLETE).source()
     if invocation().json:
         console.emit({"shell": shell, "script": script})
     else:

@@ -61,7 +61,7 @@ def _python() -> Plain:
 
 
 def _git() -> Plain:
-    from thrum import gitprogram
+    from thrum.git import program as gitprogram
 
     try:
         version = gitprogram.version()

@@ -28,7 +28,7 @@ _NOT_LOOKED_INTO = ("node_modules", "target", "vendor", "build", "dist", "venv")
 def init(directory: Path | None, repos: tuple[Path, ...]) -> None:
     """Write a first configuration for the repositories in or beside DIRECTORY (default: here)."""
     from thrum.configfile import load
-    from thrum.detect import detect, draft, find_agents
+    from thrum.detection.detect import detect, draft, find_agents
     from thrum.files import write_atomically
 
     target = _target(directory)
@@ -132,7 +132,7 @@ def _sandbox() -> tuple[str, bool, list[str]]:
 
 def _exclude_state(target: Path) -> str:
     """Keep `.thrum/` out of the repository that the directory lies in; the file that now says so, empty without one."""
-    from thrum import gitprogram
+    from thrum.git import program as gitprogram
 
     around = next((path for path in (target, *target.parents) if (path / ".git").exists()), None)
     if around is None:

@@ -17,6 +17,9 @@ from thrum import __version__
 from thrum.cli import console
 from thrum.errors import Exit, ThrumError
 
+COMPLETE = "_THRUM_COMPLETE"
+"""The variable by which a shell asks for completions."""
+
 
 @dataclass(slots=True)
 class Invocation:
@@ -166,9 +169,9 @@ def run(args: Sequence[str]) -> int:
     found = Invocation(json="--json" in args, verbose="--verbose" in args)
     try:
         _configure_logging(found.verbose)
-        code = thrum.main(list(args), prog_name="thrum", standalone_mode=False, obj=found)
+        code = _invoked(list(args), found)
         sys.stdout.flush()
-        return int(code or 0)
+        return code
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         hint = f"`{context.command_path} --help` tells how it is called" if context else ""
@@ -187,6 +190,20 @@ def run(args: Sequence[str]) -> int:
         message = f"{type(error).__name__}: {error}"
         hint = "this is a fault in Thrum; --verbose shows where it happened"
         return _ended(found, "internal", message, hint, Exit.FAILED, unexpected=error)
+
+
+def _invoked(args: list[str], found: Invocation) -> int:
+    """What click's own `main` does, but for its own ideas about errors and exit codes."""
+    instruction = os.environ.get(COMPLETE)
+    if instruction:
+        from click.shell_completion import shell_complete
+
+        return shell_complete(thrum, {}, "thrum", COMPLETE, instruction)
+    try:
+        with thrum.make_context("thrum", args, obj=found) as context:
+            return int(thrum.invoke(context) or 0)
+    except click.exceptions.Exit as end:
+        return end.exit_code
 
 
 def _ended(

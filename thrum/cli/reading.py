@@ -149,4 +149,5 @@ def _print_piece(body: Any, task: str, token: int) -> bool:
 
 def _write(text: str) -> None:
     """Print a piece as it is; to a terminal without what would steer it."""
-    click.echo(console.clean(text) if sys.stdout.isatty() else text, nl=False)
+    # color=True: click would take colours out of what goes to a file.
+    click.echo(console.clean(text) if sys.stdout.isatty() else text, nl=False, color=True)

@@ -27,6 +27,8 @@ def moving(report: Report, *, away: Iterable[str], set_of: Callable[[str], tuple
     """
     waits = {task: why[0] for task, why in report["waiting"].items()}
     busy = {task for task in report["running"] if waits.get(task) not in _PERSON}
+    # A gate that is looked at again runs without a slot: its task waits for nothing.
+    busy |= set(report["open"]) - waits.keys()
     later = {task for task, why in waits.items() if why == "quota"}
     landable = set(report["landable"]) - set(stuck_landings(report, set_of))
     gone = set(away)

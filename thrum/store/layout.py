@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar
 
 import msgpack
@@ -28,7 +27,7 @@ import msgpack
 from thrum.batch import Outgoing
 from thrum.errors import StoreDamagedError
 from thrum.messages import KINDS, Durable
-from thrum.records import from_plain, to_plain
+from thrum.records import from_plain, one_level
 from thrum.store.rows import Rows
 from thrum.task import Event
 
@@ -73,7 +72,7 @@ def new_packer() -> Callable[[Any], bytes]:
     Raises:
         TypeError, ValueError, OverflowError: the value has no plain form, or one that cannot be packed.
     """
-    pack: Callable[[Any], bytes] = msgpack.Packer(default=_one_level).pack
+    pack: Callable[[Any], bytes] = msgpack.Packer(default=one_level).pack
     return pack
 
 
@@ -123,18 +122,3 @@ def decode(rows: Rows, key: bytes, value: bytes, reader: Callable[[bytes], T]) -
 def read_head(rows: Rows) -> tuple[int, bytes]:
     """Number and hash of the last event, as recorded."""
     return read_row(rows, b"m/head", lambda raw: from_plain(tuple[int, bytes], unpack(raw)))
-
-
-def _one_level(value: Any) -> Any:
-    """The plain form of a record with its fields left as they are: the packer, in C, walks on from there.
-
-    Packing `to_plain(value)` gives the same bytes, slower.
-    """
-    kind = type(value)
-    if kind not in _FIELD_NAMES:
-        _FIELD_NAMES[kind] = tuple(field.name for field in fields(kind)) if is_dataclass(kind) else None
-    names = _FIELD_NAMES[kind]
-    return to_plain(value) if names is None else {name: getattr(value, name) for name in names}
-
-
-_FIELD_NAMES: dict[type, tuple[str, ...] | None] = {}

@@ -204,8 +204,14 @@ def detach(directory: Path, *, agents: int = 0) -> dict[str, Any]:
             )
         finally:
             os.close(writing)
-        if ready.read(1):
-            return state(directory) or {}
+        try:
+            if ready.read(1):
+                return state(directory) or {}
+        except KeyboardInterrupt:
+            # Its session is its own: Ctrl-C did not reach it, and nobody would know that it comes up after all.
+            process.terminate()
+            process.wait()
+            raise
     process.wait()
     raise BusyError(f"the tree did not come up: {last_words('up', places.logs)}", remedy="run `thrum up` to see why")
 

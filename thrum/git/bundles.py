@@ -1,6 +1,6 @@
 """Bundles: commits that come from a sandbox or another host, which we do not trust, and ones that we send.
 
-Refs are not written here (`thrum.git` pins what was imported). Format: gitformat-bundle(5).
+Refs are not written here (`thrum.git.repository` pins what was imported). Format: gitformat-bundle(5).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from thrum.errors import GitError
 from thrum.files import sync_directory
-from thrum.gitprogram import LONG_WALL_S, run, scratch_git_dir
+from thrum.git.program import LONG_WALL_S, run, scratch_git_dir
 
 _LINE_BYTES = 8192
 _LINES = 20_000

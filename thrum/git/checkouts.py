@@ -17,7 +17,7 @@ from functools import cached_property
 from pathlib import Path
 
 from thrum.errors import GitError
-from thrum.gitprogram import LONG_WALL_S, Ran, decoded, run
+from thrum.git.program import LONG_WALL_S, Ran, decoded, run
 
 _SHOWN = 3
 

@@ -1,6 +1,6 @@
 """The one door to the git program: its environment, its limits, its errors, and git directories of our own.
 
-What a repository is and may do stands in `thrum.git`; no command for any particular purpose stands here.
+What a repository is and may do stands in `thrum.git.repository`; no command for any particular purpose stands here.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A user's repository: reading it, pinning commits, building candidates, and landing them on its branch.
 
 Work trees of agents and checks are `thrum.workspace`'s. No decision is taken here. What depends on
-content alone (merges, diffs) is `thrum.gitobjects`'.
+content alone (merges, diffs) is `thrum.git.objects`'.
 Git LFS files are carried as their pointers, submodules as their links; neither's content is fetched.
 """
 
@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from thrum.bundles import import_objects, read_header, write_bundle
-from thrum.checkouts import Checkout, blocked, catch_up, find_checkouts, move
 from thrum.errors import GitError, RepositoryError
 from thrum.files import sync_directory
-from thrum.gitobjects import Conflict, Merged, ObjectStore
-from thrum.gitprogram import Ran, run, version
+from thrum.git.bundles import import_objects, read_header, write_bundle
+from thrum.git.checkouts import Checkout, blocked, catch_up, find_checkouts, move
+from thrum.git.objects import Conflict, Merged, ObjectStore
+from thrum.git.program import Ran, run, version
 
 __all__ = ["PINS", "Blocked", "Checkout", "Conflict", "Landed", "Merged", "Moved", "Repository"]
 

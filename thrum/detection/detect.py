@@ -8,13 +8,13 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from thrum import gitprogram
 from thrum.checks import first_program
 from thrum.config import PIPELINE, REPOS
+from thrum.detection.languages import propose
+from thrum.detection.proposal import AGENTS, AgentProgram, Detection, render_pipeline, render_repos
+from thrum.detection.toolchain import mounts_for, outermost, sight, tool_variables
 from thrum.errors import GitError
-from thrum.languages import propose
-from thrum.proposal import AGENTS, AgentProgram, Detection, render_pipeline, render_repos
-from thrum.toolchain import mounts_for, outermost, sight, tool_variables
+from thrum.git import program as gitprogram
 
 __all__ = ["AGENTS", "AgentProgram", "Detection", "detect", "draft", "render_pipeline", "render_repos"]
 

@@ -1,7 +1,7 @@
 """What can be done with the objects of a repository alone: compare, read, merge, commit.
 
 Nothing here sees refs, configuration, attributes or a work tree, so that everything can be repeated and
-depends on its arguments only. Refs and checkouts are `thrum.git`'s.
+depends on its arguments only. Refs and checkouts are `thrum.git.repository`'s.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from thrum.gitprogram import LIMIT_BYTES, LONG_WALL_S, Ran, decoded, failure, run, scratch_git_dir
+from thrum.git.program import LIMIT_BYTES, LONG_WALL_S, Ran, decoded, failure, run, scratch_git_dir
 
 _MERGE_RULES = {
     # Spelled out, since a newer git may have other defaults, and a repeated merge must give the same tree.
