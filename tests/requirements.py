@@ -12,7 +12,7 @@ from functools import cache
 
 import pytest
 
-from thrum.cgroup import Group, Limits
+from thrum.sandbox.cgroup import Group, Limits
 
 
 @cache

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.requirements import needs
-from thrum.cgroup import Group, Hits, Limits, Place, group_folder, places, remove_empty
 from thrum.errors import SandboxError
+from thrum.sandbox.cgroup import Group, Hits, Limits, Place, group_folder, places, remove_empty
 
 V2_DESKTOP = "28 24 0:25 / /sys/fs/cgroup rw,nosuid,nodev,noexec,relatime shared:4 - cgroup2 cgroup2 rw,nsdelegate\n"
 V1_MACHINE = """\

@@ -17,7 +17,7 @@ from thrum.detection import detect as detection
 from thrum.detection.detect import AGENTS, Detection, detect, draft, find_agents, render_pipeline, render_repos
 from thrum.detection.languages import propose
 from thrum.detection.toolchain import mounts_for, outermost, sight, tool_variables
-from thrum.mounts import SYSTEM
+from thrum.sandbox.mounts import SYSTEM
 
 
 def tree(root: Path, contents: dict[str, str]) -> Path:

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from thrum import process
 from thrum.errors import SandboxError
 from thrum.job import Ending, Job, Outcome
-from thrum.process import Launch, StopEvent
+from thrum.sandbox import process
+from thrum.sandbox.process import Launch, StopEvent
 
 FLOOD = "exec tr '\\0' x </dev/zero"
 

@@ -20,14 +20,13 @@ from typing import Any
 import pytest
 
 from tests.requirements import missing, needs
-from thrum import marks, process
-from thrum.bubblewrap import HOME, UID
 from thrum.config import SandboxConfig
 from thrum.errors import SandboxError
 from thrum.job import Ending, Job, Outcome
-from thrum.mounts import Access, Mount, plan
-from thrum.process import StopEvent
-from thrum.sandbox import Sandbox, open_sandbox, sweep
+from thrum.sandbox import Sandbox, marks, open_sandbox, process, sweep
+from thrum.sandbox.bubblewrap import HOME, UID
+from thrum.sandbox.mounts import Access, Mount, plan
+from thrum.sandbox.process import StopEvent
 
 AS_ROOT = os.geteuid() == 0
 LIMITED = SandboxConfig(memory_limit_mb=96, pids_limit=40, file_size_limit_mb=1)

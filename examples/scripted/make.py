@@ -13,9 +13,9 @@ import time
 from pathlib import Path
 
 from thrum.config import SandboxConfig
+from thrum.detection.toolchain import mounts_for, outermost
 from thrum.errors import SandboxError
 from thrum.sandbox import open_sandbox
-from thrum.detection.toolchain import mounts_for, outermost
 
 HERE = Path(__file__).resolve().parent
 BACKEND = 'backend = "os-native"\n'

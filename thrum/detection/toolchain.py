@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from thrum.findings import Sighting
-from thrum.mounts import SYSTEM, visible
+from thrum.sandbox.mounts import SYSTEM, visible
 
 _LINKS = 10
 """How far from script to interpreter to environment to base interpreter we follow."""

@@ -19,9 +19,9 @@ import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from thrum.capture import Capture
 from thrum.errors import SandboxError
 from thrum.job import Ending, Job, Outcome
+from thrum.sandbox.capture import Capture
 
 log = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """A bubblewrap that runs: what it says of itself, and how its program is asked to end or killed.
 
-Which options it got is `thrum.bubblewrap`'s affair. As seen from here there is bubblewrap itself, our child; below
+Which options it got is `thrum.sandbox.bubblewrap`'s affair. As seen from here there is bubblewrap itself, our child; below
 it process 1 of the sandbox, which leads the program's session; and below that the program.
 """
 
@@ -12,9 +12,9 @@ import re
 import signal
 from dataclasses import dataclass
 
-from thrum import process
-from thrum.cgroup import Group
 from thrum.errors import SandboxError
+from thrum.sandbox import process
+from thrum.sandbox.cgroup import Group
 
 
 class Status:

@@ -4,7 +4,7 @@ How privileges end. As an ordinary user, bubblewrap makes a user namespace in wh
 and can make no other. As root there is no user namespace: bubblewrap makes the mounts as root (a project below
 /root stays reachable), keeps three capabilities, and `setpriv` in the sandbox spends them on becoming UID and
 dropping all, the bounding set included, before the program starts. Files that a job may write belong to UID.
-Linux only. Which paths appear is decided in `thrum.mounts`, which limits bind in `thrum.cgroup`.
+Linux only. Which paths appear is decided in `thrum.sandbox.mounts`, which limits bind in `thrum.sandbox.cgroup`.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any, Self
 
-from thrum import marks, process, seccomp
-from thrum.bubble import Bubble, Status
-from thrum.cgroup import Group, Hits, Limits
 from thrum.config import SandboxConfig
 from thrum.errors import SandboxError
 from thrum.job import Ending, Job, Outcome
-from thrum.mounts import (
+from thrum.sandbox import marks, process, seccomp
+from thrum.sandbox.bubble import Bubble, Status
+from thrum.sandbox.cgroup import Group, Hits, Limits
+from thrum.sandbox.mounts import (
     ETC_DIRECTORIES,
     ETC_FILES,
     SYSTEM,

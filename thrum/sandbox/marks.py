@@ -12,7 +12,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 
-from thrum import process
+from thrum.sandbox import process
 
 log = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
 """What every sandbox promises, which there are, and `none`, the one that isolates nothing.
 
-`os-native` lives in `thrum.bubblewrap`. An unknown or unavailable backend is an error, never a lesser sandbox.
+`os-native` lives in `thrum.sandbox.bubblewrap`. An unknown or unavailable backend is an error, never a lesser sandbox.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from thrum import cgroup, marks, process
 from thrum.config import SandboxConfig
 from thrum.errors import SandboxError
 from thrum.job import Ending, Job, Outcome
+from thrum.sandbox import cgroup, marks, process
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class Sandbox(Protocol):
         """Run the job's program to its end or to its first limit; nothing that it started is alive afterwards.
 
         `on_output` gets the output as it comes, in the calling thread. `stop` ends the run when it is set; a
-        `thrum.process.StopEvent` does so at once, a plain Event within a tenth of a second.
+        `thrum.sandbox.process.StopEvent` does so at once, a plain Event within a tenth of a second.
 
         Raises:
             SandboxError: the output cannot be kept, or a process cannot be killed. A program that is missing
@@ -109,7 +109,7 @@ def open_sandbox(config: SandboxConfig, *, name: str, private: tuple[str, ...] =
             return NoSandbox(config, name=name)
         case "os-native":
             # Imported here, so that a process without sandboxes does not pay for it.
-            from thrum.bubblewrap import Bubblewrap
+            from thrum.sandbox.bubblewrap import Bubblewrap
 
             return Bubblewrap(config, name=name, private=private)
     raise SandboxError(
