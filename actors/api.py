@@ -42,7 +42,7 @@ class ApiActor:
         self._address_file = address_file
         self._listener = listening(told.project.pipeline.api.port)
         self._server = waitress.server.create_server(
-            application(self._desks, token),
+            application(self._desks, told.project, token),
             sockets=[self._listener],
             threads=THREADS,
             ident="thrum",

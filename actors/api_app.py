@@ -21,6 +21,7 @@ import zmq
 from thrum import __version__
 from thrum import messages as m
 from thrum.client import Client
+from thrum.config import Project
 from thrum.desk import Desk, repo_named
 from thrum.errors import ThrumError, UsageError
 from thrum.records import RecordError, from_plain
@@ -127,7 +128,8 @@ class Desks:
         if desk is None:
             client = Client(self._told.endpoint, context=self._context)
             self._clients.append(client)
-            self._local.desk = desk = Desk(client, self._told.project, self._token, answer_s=ANSWER_S)
+            names = [repo.name for repo in self._told.project.repos]
+            self._local.desk = desk = Desk(client, names, self._token, answer_s=ANSWER_S)
         return desk
 
     def close(self) -> None:
@@ -147,16 +149,16 @@ class Health:
 class Status:
     """`GET /status`: the scheduler's picture, the broker's, and each repository at a glance."""
 
-    def __init__(self, desks: Desks) -> None:
+    def __init__(self, desks: Desks, project: Project) -> None:
         self._desks = desks
+        self._project = project
 
     def on_get(self, _: falcon.Request, resp: falcon.Response) -> None:
-        desk = self._desks.here()
-        repos = [repo.name for repo in desk.project.repos]
+        repos = self._desks.here().repos
         resp.media = {
             "version": __version__,
-            "directory": desk.project.directory,
-            "digest": desk.project.digest,
+            "directory": self._project.directory,
+            "digest": self._project.digest,
             "schedule": self._asked("scheduler", m.GetSchedule()),
             "broker": self._asked("broker", m.GetBrokerStatus()),
             "repos": [{"repo": repo, **self._asked(f"repo.{repo}", m.GetRepoStatus())} for repo in repos],
@@ -182,15 +184,15 @@ class Tasks:
         unknown = [state for state in states if state not in list(State)]
         if unknown:
             raise UsageError(f"there is no state {unknown[0]!r}", remedy=f"the states are: {', '.join(State)}")
-        named = req.get_param_as_list("repo") or [repo.name for repo in desk.project.repos]
-        repos = dict.fromkeys(repo_named(desk.project, name) for name in named)
+        named = req.get_param_as_list("repo") or desk.repos
+        repos = dict.fromkeys(repo_named(desk.repos, name) for name in named)
         views = [view for repo in repos for view in desk.tasks(repo, states)]
         resp.media = sorted(views, key=lambda view: (view["created_at"], view["id"]))
 
     def on_post(self, req: falcon.Request, resp: falcon.Response) -> None:
         desk, body = self._desks.here(), _body(req, NewTask)
         view = desk.add(
-            repo_named(desk.project, body.repo),
+            repo_named(desk.repos, body.repo),
             by=body.by,
             title=body.title,
             description=body.description,
@@ -318,7 +320,7 @@ def _on_any(req: falcon.Request, resp: falcon.Response, error: Exception, __: Ma
     _tell(resp, "internal", f"{type(error).__name__}: {error}", "this is a fault in Thrum; the log of `api` has more")
 
 
-def application(desks: Desks, token: str) -> falcon.App[Any, Any]:
+def application(desks: Desks, project: Project, token: str) -> falcon.App[Any, Any]:
     """The WSGI application."""
     app = falcon.App(middleware=[Guard(token)])
     app.add_error_handler(Exception, _on_any)
@@ -326,7 +328,7 @@ def application(desks: Desks, token: str) -> falcon.App[Any, Any]:
     app.add_error_handler(ThrumError, _on_ours)
     one = OneTask(desks)
     app.add_route("/health", Health())
-    app.add_route("/status", Status(desks))
+    app.add_route("/status", Status(desks, project))
     app.add_route("/tasks", Tasks(desks))
     app.add_route("/tasks/{task}", one)
     app.add_route("/tasks/{task}/diff", one, suffix="diff")

@@ -124,6 +124,8 @@ class Life:
         if task.state is State.AWAITING_APPROVAL and before.state is not State.AWAITING_APPROVAL:
             assert task.waiting_for is WaitingFor.APPROVAL
             assert task.approvals == ()
+        if isinstance(given, i.Approved) and before.gates:
+            assert task.state is not State.CANCELLED, "work that gates passed is no claim that none is needed"
         released = i.ReleaseLandingLock(task=task.id) in decision.effects
         integrating = (State.INTEGRATING, State.GATE3)
         assert released == (before.state in integrating and task.state not in integrating)
@@ -171,7 +173,7 @@ def ended(draw: Any, token: int) -> i.AttemptEnded:
         base_tree="tree-0",
         files=("x",) if changed else (),
         reason=draw(texts),
-        no_change="" if changed else draw(texts),
+        no_change=draw(texts),
         retry_after_s=draw(st.sampled_from([0.0, 30.0])),
     )
 
@@ -379,6 +381,39 @@ def test_a_gate_that_cannot_run_uses_up_no_retry_and_gives_the_slot_back() -> No
     task = life.task
     assert (task.retries, task.slot, task.waiting_for) == (0, False, WaitingFor.OPERATOR)
     assert task.wake_at > life.now
+
+
+def test_a_change_beside_the_claim_that_none_is_needed_is_judged_as_a_change() -> None:
+    life = begun()
+    ended = well(life.asked[-1], Verdict.PASSED)
+    assert isinstance(ended, i.AttemptEnded)
+    life.take(replace(ended, no_change="it is there already"))
+    assert go(life) is State.MERGED
+
+
+def begun() -> Life:
+    """A task whose worker was told to begin its first attempt."""
+    life = Life(RULES)
+    life.take(i.StartGranted(worker="worker.a.1"))
+    life.take(well(life.asked[-1], Verdict.PASSED))
+    return life
+
+
+def test_work_that_was_cut_off_is_handed_in_by_an_attempt_that_finds_nothing_left_to_do_but_only_once() -> None:
+    life = begun()
+    lost = i.AttemptEnded(token=1, ending=AttemptEnding.LOST, head="head-1", tree="tree-1", files=("x",))
+    life.take(lost)
+    life.take(i.StartGranted(worker="worker.a.1"))
+    for token, state in ((2, State.GATE1), (3, State.IMPLEMENTING)):
+        life.take(
+            i.AttemptPrepared(token=token, base="base-0", start="head-1", backend="b", model="", prompt_digest="")
+        )
+        life.take(i.AttemptEnded(token=token, ending=AttemptEnding.FINISHED))
+        assert life.task.state is state
+        if state is State.GATE1:
+            assert life.task.attempts[-1].head == "head-1"
+            life.take(well(life.asked[-1], Verdict.FAILED))
+    assert life.task.setbacks[-1].cause == "no-change"
 
 
 def test_a_task_that_is_cancelled_before_its_attempt_was_prepared_holds_no_slot_and_asks_no_worker() -> None:

@@ -5,13 +5,11 @@ A desk finds out which repository a question is for, sends it there and waits. I
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from thrum import messages as m
 from thrum.client import Client
-from thrum.config import Project
 from thrum.errors import NotFoundError, UsageError
 from thrum.scheduling import owner
 from thrum.views import Plain, event_view, task_view
@@ -20,35 +18,37 @@ ANSWER_S = 30.0
 """How long an answer is waited for: the actor may be starting anew."""
 
 
-def repo_named(project: Project, name: str | None) -> str:
-    """The repository of that name, as it is spelled; without a name the only one there is.
+def repo_named(names: Sequence[str], name: str | None) -> str:
+    """The one of the repositories that is meant, as it is spelled; without a name the only one there is.
 
     Raises:
         NotFoundError: there is none of that name.
         UsageError: there are several, and none is named.
     """
-    names = [repo.name for repo in project.repos]
     if name is None:
         if len(names) == 1:
             return names[0]
         raise UsageError("which repository? The project has several", remedy=f"name one of: {', '.join(names)}")
-    found = project.repo(name)
-    if found is None:
-        near = difflib.get_close_matches(name.casefold(), {one.casefold(): one for one in names}, n=1)
-        nearest = [one for one in names if near and one.casefold() == near[0]]
-        remedy = f"did you mean {nearest[0]!r}?" if nearest else f"the project has: {', '.join(names)}"
-        raise NotFoundError(f"there is no repository {name!r}", remedy=remedy)
-    return found.name
+    if name in names:
+        return name
+    folded = {one.casefold(): one for one in names}
+    if name.casefold() in folded:
+        return folded[name.casefold()]
+    import difflib
+
+    near = difflib.get_close_matches(name.casefold(), folded, n=1)
+    remedy = f"did you mean {folded[near[0]]!r}?" if near else f"the project has: {', '.join(names)}"
+    raise NotFoundError(f"there is no repository {name!r}", remedy=remedy)
 
 
-def owner_of(project: Project, task: str) -> str:
-    """The repository that a task's id names.
+def owner_of(names: Sequence[str], task: str) -> str:
+    """The one of the repositories that a task's id names.
 
     Raises:
         NotFoundError: no repository could have a task of that id.
     """
     name = owner(task)
-    if any(repo.name == name for repo in project.repos):
+    if name in names:
         return name
     if name:
         message = f"there is no task {task!r}: no repository of this project is called {name!r}"
@@ -61,10 +61,10 @@ class Desk:
     """One thread's way to the repo actors. Every method raises what the actor answers with (`thrum.errors`), and
     BusyError where none answers."""
 
-    def __init__(self, client: Client, project: Project, token: str, *, answer_s: float = ANSWER_S) -> None:
-        """`token` is the project's own, which every command carries."""
+    def __init__(self, client: Client, repos: Sequence[str], token: str, *, answer_s: float = ANSWER_S) -> None:
+        """`repos` are the names of all repositories, `token` the project's own, which every command carries."""
         self.client = client
-        self.project = project
+        self.repos = tuple(repos)
         self._token = token
         self._answer_s = answer_s
 
@@ -105,7 +105,7 @@ class Desk:
     ) -> Plain:
         """Queue a task. A dependency of another repository is looked for there first."""
         for task in depends_on:
-            if owner_of(self.project, task) != repo:
+            if owner_of(self.repos, task) != repo:
                 self._demand(task)
         body = m.AddTask(
             auth=self._token,
@@ -128,4 +128,4 @@ class Desk:
             raise NotFoundError(f"there is no task {task!r} to depend on", remedy=error.remedy) from error
 
     def _ask_owner(self, task: str, body: m.Message, *, id: str | None = None) -> Any:
-        return self.ask(owner_of(self.project, task), body, id=id)
+        return self.ask(owner_of(self.repos, task), body, id=id)

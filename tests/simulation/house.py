@@ -53,6 +53,7 @@ class Simulation:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.world = World(plan.seed)
+        self.world.faulty = plan.chaos_s > 0
         rng = self.world.rng
         tied = rng.random() < 0.7
         self.sets: tuple[tuple[str, ...], ...] = (("a", "b"),) if tied else (("a",), ("b",))

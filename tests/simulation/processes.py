@@ -87,7 +87,6 @@ class WorkerProcess(Process):
     def start(self) -> None:
         slot = self.slot
         if slot.asked is not None and slot.report is None:
-            self.working = True
             self.later(self.world.between(0.05, 0.5), self._salvage)
 
     def step(self) -> None:
@@ -164,7 +163,6 @@ class WorkerProcess(Process):
         """Report what a life that was lost has left."""
         asked = self.slot.asked
         assert asked is not None
-        self.working = False
         report = m.AttemptReported(task=asked.task, token=asked.token, ending=AttemptEnding.LOST.value)
         if self.world.rng.random() < 0.5:
             report = replace(report, **self._bundle(asked, self._worked(asked)))

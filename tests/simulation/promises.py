@@ -14,7 +14,7 @@ from thrum.pipeline.draft import fold
 from thrum.records import from_plain
 from thrum.scheduling import Schedule, owner
 from thrum.store import Store
-from thrum.task import ENDS, State, Task
+from thrum.task import ENDS, Attempt, State, Task
 
 if TYPE_CHECKING:
     from simulation.house import Simulation
@@ -77,10 +77,10 @@ class Promises:
             self.tasks[repo][task.id] = task
             for attempt in task.attempts:
                 if attempt.head:
-                    self._check_head(repo, task.id, attempt.token, attempt.head)
+                    self._check_head(repo, task, attempt)
         for event in batch.events:
-            if event.kind in ("attempt-ended", "attempt-stopped") and event.data["head"]:
-                self._check_head(repo, event.task, event.data["token"], event.data["head"])
+            if event.kind == "attempt-stopped" and event.data["head"]:
+                self._check_made(repo, event.task, event.data["token"], event.data["head"])
         holding = [task.id for task in self.tasks[repo].values() if task.slot]
         limit = house.setups[repo].concurrency
         hold(len(holding) <= limit, f"{repo} has {limit} slots, and they are held by {holding}")
@@ -155,7 +155,16 @@ class Promises:
         hold(len(told) == 1, f"{kind} of {task} was acknowledged, and the store has it {len(told)} times")
         return told[0].seq
 
-    def _check_head(self, repo: str, task: str, token: int, head: str) -> None:
+    def _check_head(self, repo: str, task: Task, attempt: Attempt) -> None:
+        """An attempt's head is its own, or the start that an earlier one had made, to which it added nothing."""
+        token = attempt.token
+        if attempt.head == attempt.start:
+            token = next((other.token for other in task.attempts if other.head == attempt.head), token)
+            nothing = f"refs/thrum/attempts/{task.id}/{attempt.token}" not in self.house.gits[repo].pins
+            hold(nothing, f"{task.id}: attempt {attempt.token} made something, and its start is recorded")
+        self._check_made(repo, task.id, token, attempt.head)
+
+    def _check_made(self, repo: str, task: str, token: int, head: str) -> None:
         made = self._made.get((task, token), set())
         hold(head in made, f"{task} records {head[:8]} under token {token}, whose worker made {sorted(made)}")
         pinned = self.house.gits[repo].pins.get(f"refs/thrum/attempts/{task}/{token}")

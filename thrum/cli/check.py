@@ -86,7 +86,7 @@ def _stores(session: Session, places: Places) -> list[Plain]:
         lock.acquire(deadline_s=1.0)
     except BusyError as error:
         # Whoever has the project opened each store with its checks on; a second look has to wait.
-        names = [name for name in (repo.name for repo in session.project.repos) if places.store(name).exists()]
+        names = [name for name in session.repos if places.store(name).exists()]
         return [{"repo": name, "ok": True, "in_use": True, "problem": error.message} for name in names]
     with lock:
         return [_verified(path) for path in sorted(places.stores.iterdir()) if path.is_dir()]

@@ -27,7 +27,7 @@ OPEN = "open"
 def list_(repos: tuple[str, ...], states: tuple[str, ...]) -> int:
     """List tasks, oldest first."""
     session = Session.open()
-    names = [session.repo(name) for name in repos or [repo.name for repo in session.project.repos]]
+    names = [session.repo(name) for name in repos or session.repos]
     wanted = tuple(dict.fromkeys(name for state in states for name in _states(state)))
     views: list[dict[str, Any]] = []
     code: int = Exit.DONE

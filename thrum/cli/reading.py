@@ -32,8 +32,7 @@ def diff(task: str, attempt: int | None) -> None:
         console.emit(found)
         return
     if found["truncated"]:
-        path = next(one.path for one in session.project.repos if one.name == repo)
-        git = f"git -C {path} diff {found['base'][:12]} {found['head'][:12]}"
+        git = f"git -C PATH diff {found['base'][:12]} {found['head'][:12]} (PATH: that of {repo})"
         console.tell_warning("the diff is too long to be shown whole", f"see all of it with: {git}")
     console.page(_diff_text(found))
 
@@ -114,7 +113,7 @@ def _follow(desk: Desk, task: str, token: int) -> None:
     from thrum.desk import owner_of
 
     # Names are prefixes of others (`a-1` of `a-12`), so each message is looked at.
-    topics = (f"output.{task}", f"task.{owner_of(desk.project, task)}")
+    topics = (f"output.{task}", f"task.{owner_of(desk.repos, task)}")
     desk.client.events(topics, timeout_s=0)
     ended = False
     while True:

@@ -43,7 +43,7 @@ def run(once: bool, agents: int) -> int:
 
     _end_in_good_order()
     session = Session.open()
-    if agents and tree.state(session.directory) is not None:
+    if agents and session.state is not None:
         console.tell_warning("--agents has no effect: Thrum is up already, with its own number")
     started_at = time.time()
     with tree.running(session.directory, session.project, agents=agents, work=not once) as client:
@@ -72,8 +72,7 @@ class _Watch:
         self._session = session
         self._client = client
         # It only asks: no command of a person goes through here, and none carries the token.
-        self._desk = Desk(client, session.project, "", answer_s=ANSWER_S)
-        self._repos = [repo.name for repo in session.project.repos]
+        self._desk = Desk(client, session.repos, "", answer_s=ANSWER_S)
         self._started_at = started_at
         self._set_of = partial(integration_set, session.project)
         self._told: dict[str, str] = {}
@@ -128,9 +127,9 @@ class _Watch:
 
     def _away(self) -> dict[str, str]:
         """Repositories whose actor was given up, with the reason."""
-        from thrum import tree
+        from thrum.standing import state as what_is_up
 
-        state = tree.state(self._session.directory)
+        state = what_is_up(self._session.directory)
         if state is None:
             raise BusyError("what was up has ended meanwhile", remedy="`thrum run` again goes on where it was")
         return {
@@ -166,7 +165,7 @@ class _Watch:
     def _remaining(self, report: dict[str, Any], away: dict[str, str]) -> Remaining:
         from thrum.cli.remaining import remaining
 
-        tasks = [task for name in self._repos if name not in away for task in self._unmerged(name, away)]
+        tasks = [task for name in self._session.repos if name not in away for task in self._unmerged(name, away)]
         return remaining(report, tasks, since=self._started_at, away=away, set_of=self._set_of)
 
     def _unmerged(self, repo: str, away: dict[str, str]) -> Iterator[dict[str, Any]]:

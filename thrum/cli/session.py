@@ -6,14 +6,17 @@ import contextlib
 import os
 import pwd
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from thrum.cli.program import invocation
 from thrum.errors import UsageError
 
 if TYPE_CHECKING:
+    from thrum.client import Client
     from thrum.config import Project
     from thrum.desk import Desk
 
@@ -29,47 +32,81 @@ def project_directory() -> Path:
     return find_project(Path.cwd(), invocation().directory, os.environ)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Session:
-    """A loaded project."""
+    """The project of the command under way.
+
+    Where Thrum is up, its repositories are those that it was started with, whatever the files say by now: they
+    are not read unless a command is about them.
+    """
 
     directory: Path
-    project: Project
 
     @classmethod
     def open(cls) -> Session:
         """The session of the command under way.
 
         Raises:
-            ConfigError: there is no project, or its configuration is malformed.
+            ConfigError: there is no project.
+        """
+        return cls(project_directory())
+
+    @cached_property
+    def project(self) -> Project:
+        """The configuration as it lies there.
+
+        Raises:
+            ConfigError: it is malformed.
         """
         from thrum.configfile import load
 
-        directory = project_directory()
-        return cls(directory, load(directory))
+        return load(self.directory)
+
+    @cached_property
+    def state(self) -> dict[str, Any] | None:
+        """What was up when the command began; None if nothing was."""
+        from thrum.standing import state
+
+        return state(self.directory)
+
+    @cached_property
+    def repos(self) -> tuple[str, ...]:
+        """The names of all repositories."""
+        if self.state is None:
+            return tuple(repo.name for repo in self.project.repos)
+        names = [actor["name"] for actor in self.state["actors"]]
+        return tuple(name.removeprefix("repo.") for name in names if name.startswith("repo."))
 
     def repo(self, name: str | None) -> str:
         """The repository of that name; without one the only one there is (`thrum.desk.repo_named`)."""
         from thrum.desk import repo_named
 
-        return repo_named(self.project, name)
+        return repo_named(self.repos, name)
 
     def owner(self, task: str) -> str:
         """The repository that a task's id names (`thrum.desk.owner_of`)."""
         from thrum.desk import owner_of
 
-        return owner_of(self.project, task)
+        return owner_of(self.repos, task)
 
     @contextlib.contextmanager
     def connected(self, repos: Iterable[str]) -> Iterator[Desk]:
         """A desk at the actors of the named repositories, which are brought up for the block if no system is."""
-        from thrum import tree
         from thrum.desk import Desk
-        from thrum.files import secret
+        from thrum.files.private import secret
         from thrum.places import Places
 
-        with tree.attached(self.directory, self.project, tuple(dict.fromkeys(repos))) as client:
-            yield Desk(client, self.project, secret(Places(self.directory).token))
+        with self._client(tuple(dict.fromkeys(repos))) as client:
+            yield Desk(client, self.repos, secret(Places(self.directory).token))
+
+    def _client(self, repos: tuple[str, ...]) -> AbstractContextManager[Client]:
+        if self.state is not None:
+            from thrum.client import Client
+
+            return Client(self.state["endpoint"])
+        from thrum import tree
+
+        return tree.attached(self.directory, self.project, repos)
 
 
 def who(by: str | None) -> str:

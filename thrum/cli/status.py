@@ -24,10 +24,10 @@ ANSWER_S = 5.0
 @click.command(cls=Command)
 def status() -> int:
     """Show what is up and how things stand; the exit code is 0 whatever they are like, as long as they are known."""
-    from thrum import tree
+    from thrum.standing import state as what_is_up
 
     directory = project_directory()
-    state = tree.state(directory)
+    state = what_is_up(directory)
     view: dict[str, Any] = {"directory": str(directory), "up": state is not None, "api": "", "actors": []}
     view |= {**(state or {}), "repos": [], "schedule": None}
     project, fault = _loaded(directory)

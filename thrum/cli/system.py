@@ -89,11 +89,11 @@ def reload() -> None:
 
 def _in_force(session: Session) -> bool:
     """Wait until what is up says that it runs by the configuration of the session."""
-    from thrum import tree
+    from thrum.standing import state as what_is_up
 
     deadline = time.monotonic() + RELOAD_S
     while time.monotonic() < deadline:
-        state = tree.state(session.directory)
+        state = what_is_up(session.directory)
         if state is not None and state.get("digest") == session.project.digest:
             return True
         time.sleep(0.05)

@@ -84,6 +84,7 @@ def attempt_ended(draft: Draft, given: i.AttemptEnded) -> None:
             draft.record("attempt-stopped", {"token": given.token, "head": given.head}, slot=False)
         return
     given = _with_unjudged_work(task, given)
+    changed = bool(given.head) and given.tree != given.base_tree
     attempt = replace(
         latest(task),
         ended_at=given.ended_at or draft.now,
@@ -98,7 +99,7 @@ def attempt_ended(draft: Draft, given: i.AttemptEnded) -> None:
         output_digest=given.output_digest,
         output_bytes=given.output_bytes,
         tail=given.tail,
-        no_change=given.no_change,
+        no_change="" if changed else given.no_change,
     )
     data = {
         "token": given.token,
@@ -111,7 +112,7 @@ def attempt_ended(draft: Draft, given: i.AttemptEnded) -> None:
         "cost_usd": given.cost_usd,
     }
     draft.record("attempt-ended", data, attempts=with_attempt(task, attempt))
-    _judge_attempt(draft, given, changed=bool(given.head) and given.tree != given.base_tree)
+    _judge_attempt(draft, given, changed=changed)
 
 
 def _with_unjudged_work(task: Task, given: i.AttemptEnded) -> i.AttemptEnded:
@@ -119,10 +120,10 @@ def _with_unjudged_work(task: Task, given: i.AttemptEnded) -> i.AttemptEnded:
     start = latest(task).start
     if given.head or given.ending is not AttemptEnding.FINISHED:
         return given
-    for earlier in reversed(task.attempts[:-1]):
-        if earlier.head == start and earlier.ending is not AttemptEnding.FINISHED:
-            return replace(given, head=earlier.head, tree=earlier.tree, files=earlier.files)
-    return given
+    made_by = next((earlier for earlier in reversed(task.attempts[:-1]) if earlier.head == start), None)
+    if made_by is None or made_by.ending is AttemptEnding.FINISHED or not made_by.files:
+        return given
+    return replace(given, head=made_by.head, tree=made_by.tree, files=made_by.files)
 
 
 def _judge_attempt(draft: Draft, given: i.AttemptEnded, *, changed: bool) -> None:

@@ -1,0 +1,268 @@
+"""Checks as a gate actor runs them: real commands on real checkouts, in both sandboxes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from repositories import commit, git, make_repository
+
+from tests.requirements import needs
+from thrum.actors.gate import CheckRunner
+from thrum.config import EngineConfig, PipelineConfig, Project, RepoConfig, SandboxConfig
+from thrum.files import OutputStore
+from thrum.gate import Check, CheckResult, Gate, Verdict
+from thrum.messages import GateReported, RunGate
+
+PASSED, FAILED, COULD_NOT_RUN = Verdict.PASSED, Verdict.FAILED, Verdict.COULD_NOT_RUN
+EVERY_SANDBOX_SETS = {"PATH", "HOME", "TMPDIR", "LANG", "USER"}
+SHELLS_OWN = {"PWD", "SHLVL", "OLDPWD", "_", "THRUM_MARK"}
+
+
+class House:
+    """Two repositories, `one` and `two`, and a runner for their checks."""
+
+    def __init__(self, directory: Path, backend: str) -> None:
+        self.directory = directory
+        self.one = make_repository(directory / "one", {"README": "hello\n", ".gitignore": "*.cache\n"})
+        self.two = make_repository(directory / "two", {"data": "first\n"})
+        sandbox = SandboxConfig(
+            backend=backend, memory_limit_mb=0, pids_limit=0, pass_env=("GIVEN",), env={"SAID": "by the configuration"}
+        )
+        repos = (
+            RepoConfig(name="one", path=str(self.one), mount_paths=(str(directory / "shown"),)),
+            RepoConfig(name="two", path=str(self.two)),
+        )
+        engine = EngineConfig(worktrees_dir=str(directory / ".thrum/work"))
+        project = Project(
+            directory=str(directory), repos=repos, pipeline=PipelineConfig(engine=engine, sandbox=sandbox)
+        )
+        (directory / "shown").mkdir()
+        self.rooms = directory / ".thrum/work/gate"
+        self.outputs = OutputStore(directory / ".thrum/outputs")
+        self.runner = CheckRunner(project, self.outputs, self.rooms, f"gate-{os.getpid()}-{secrets.token_hex(4)}")
+        self.stop = threading.Event()
+
+    def report(
+        self, *checks: Check, gate: Gate = Gate.QUALITY, vector: dict[str, str] | None = None, fixture: str = ""
+    ) -> GateReported:
+        vector = vector or {"one": git(self.one, "rev-parse", "main"), "two": git(self.two, "rev-parse", "main")}
+        asked = RunGate(run="one-1/1/quality/1", gate=gate, checks=checks, vector=vector, fixture=fixture)
+        return self.runner.run(asked, self.stop)
+
+    def check(self, command: str | tuple[str, ...], **settings: Any) -> CheckResult:
+        (result,) = self.report(a_check(command, **settings)).checks
+        return result
+
+
+def a_check(command: str | tuple[str, ...], *, name: str = "it", repo: str = "one", **settings: Any) -> Check:
+    return Check(**{"name": name, "command": command, "repo": repo, "timeout_s": 60.0, **settings})
+
+
+def steps(*commands: tuple[str, str]) -> tuple[Check, ...]:
+    return tuple(a_check(command, name=f"step {n}", repo=repo) for n, (repo, command) in enumerate(commands, start=1))
+
+
+@pytest.fixture(params=["none", pytest.param("os-native", marks=needs("bwrap"))])
+def house(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+    monkeypatch.setenv("GIVEN", "by name")
+    monkeypatch.setenv("A_SECRET", "of the operator")
+    house = House(tmp_path, request.param)
+    yield house
+    house.runner.close()
+
+
+# --- Verdicts -----------------------------------------------------------------------------------------------------
+
+
+def test_a_command_that_exits_0_passes_and_any_other_code_fails(house: House) -> None:
+    passed, failed = house.report(a_check("grep -q hello README"), a_check(("sh", "-c", "echo no; exit 4"))).checks
+    assert (passed.verdict, passed.exit_code, passed.reason) == (PASSED, 0, "")
+    assert (failed.verdict, failed.exit_code, failed.tail) == (FAILED, 4, "no\n")
+    assert "4" in failed.reason
+
+
+@pytest.mark.parametrize("command", ["no-such-program --flag", ("no-such-program", "--flag"), "A=1 no-such-program"])
+def test_a_missing_program_could_not_run(house: House, command: str | tuple[str, ...]) -> None:
+    result = house.check(command)
+    assert (result.verdict, result.exit_code) == (COULD_NOT_RUN, None)
+    assert "no-such-program" in result.reason
+
+
+def test_a_program_that_is_missing_later_in_the_command_is_a_failure(house: House) -> None:
+    result = house.check("true; no-such-program")
+    assert (result.verdict, result.exit_code) == (FAILED, 127)
+
+
+def test_a_failure_inside_a_pipeline_counts(house: House) -> None:
+    assert house.check("false | cat").verdict is FAILED
+    assert house.check("false | cat || exit 0").verdict is PASSED
+
+
+def test_a_check_that_outlives_its_time_fails(house: House) -> None:
+    result = house.check("echo begun; sleep 60", timeout_s=0.5)
+    assert (result.verdict, result.exit_code, result.tail) == (FAILED, None, "begun\n")
+    assert "time limit" in result.reason
+
+
+def test_a_flood_of_output_fails(house: House) -> None:
+    result = house.check("exec yes", timeout_s=60)
+    assert (result.verdict, result.exit_code) == (FAILED, None)
+    assert "bytes of output" in result.reason
+
+
+def test_a_check_that_a_signal_ends_fails_and_says_which(house: House) -> None:
+    result = house.check("kill -SEGV $$")
+    assert (result.verdict, result.exit_code) == (FAILED, None)
+    assert "SIGSEGV" in result.reason
+
+
+def test_a_runner_that_ran_no_test_fails_where_tests_are_expected(house: House) -> None:
+    ran_none = "echo 'Ran 0 tests in 0.000s'"
+    assert house.check(ran_none).verdict is PASSED
+    result = house.check(ran_none, expect_tests=True)
+    assert (result.verdict, result.exit_code, result.reason) == (FAILED, 0, "unittest ran no test")
+
+
+# --- Checkouts ----------------------------------------------------------------------------------------------------
+
+
+def test_what_one_check_left_in_its_checkout_the_next_does_not_see(house: House) -> None:
+    spoil = "echo bad > README; rm .gitignore; mkdir d; touch new d/x; touch ignored.cache; git commit -qam spoilt"
+    look = "grep -q hello README && test -e .gitignore && test ! -e new && test ! -e d && test ! -e ignored.cache"
+    results = house.report(a_check(spoil, name="spoil"), a_check(f"{look} && test -z $(git status -s)", name="look"))
+    assert [result.verdict for result in results.checks] == [PASSED, PASSED], results
+
+
+def test_a_check_sees_the_commit_that_it_is_asked_about_not_the_branch(house: House) -> None:
+    first = git(house.one, "rev-parse", "main")
+    second = commit(house.one, {"README": "changed\n"})
+    for vector, word in (({"one": second}, "changed"), ({"one": first}, "hello")):
+        (result,) = house.report(a_check(f"grep -q {word} README"), vector=vector).checks
+        assert result.verdict is PASSED
+
+
+@needs("bwrap")
+@pytest.mark.parametrize("house", ["os-native"], indirect=True)
+def test_a_check_writes_nowhere_but_in_its_checkout(house: House) -> None:
+    before = git(house.one, "rev-parse", "main")
+    targets = (house.one / "README", house.one / "evil", house.directory / ".thrum/evil", house.directory / "shown/evil")
+    attacks = "; ".join(f"echo evil > '{target}'" for target in targets)
+    house.check(f"{attacks}; git push -q '{house.one}' +HEAD~0:refs/heads/main; git update-ref refs/heads/main HEAD")
+    assert (house.one / "README").read_text() == "hello\n"
+    assert not any(target.exists() for target in targets[1:])
+    assert git(house.one, "status", "--porcelain") == ""
+    assert git(house.one, "rev-parse", "main") == before
+
+
+def test_a_check_sees_of_the_environment_only_what_is_configured(house: House) -> None:
+    result = house.check("env -0 | cut -z -d= -f1 | tr '\\0' '\\n'", env={"OWN": "the check's"})
+    names = set(result.tail.split())
+    assert names - SHELLS_OWN == EVERY_SANDBOX_SETS | {"GIVEN", "SAID", "OWN"}
+    values = house.check('echo "$GIVEN, $SAID, $OWN"', env={"OWN": "the check's"}).tail
+    assert values == "by name, by the configuration, the check's\n"
+
+
+# --- Integration ----------------------------------------------------------------------------------------------------
+
+
+def test_steps_share_a_folder_and_run_in_the_checkout_of_their_own_repository_at_the_vectors_commit(
+    house: House, tmp_path: Path
+) -> None:
+    vector = {"one": git(house.one, "rev-parse", "main"), "two": git(house.two, "rev-parse", "main")}
+    commit(house.two, {"data": "second\n"})
+    (tmp_path / "a fixture").write_text("given\n")
+    commands = (
+        ("one", "cat README {fixture} > {output_dir}/made"),
+        ("two", "cat data >> {output_dir}/made && test ! -e README"),
+        ("one", "cat {output_dir}/made"),
+    )
+    asked = steps(*commands)
+    report = house.report(*asked, gate=Gate.INTEGRATION, vector=vector, fixture=str(tmp_path / "a fixture"))
+    assert [result.verdict for result in report.checks] == [PASSED] * 3, report
+    assert report.checks[-1].tail == "hello\ngiven\nfirst\n"
+    again = house.report(*steps(("one", "ls {output_dir}")), gate=Gate.INTEGRATION)
+    assert again.checks[0].tail == ""
+
+
+def test_the_first_step_that_does_not_pass_is_the_last_that_runs(house: House) -> None:
+    for broken, verdict in (("exit 3", FAILED), ("no-such-program", COULD_NOT_RUN)):
+        report = house.report(*steps(("one", "true"), ("two", broken), ("one", "true")), gate=Gate.INTEGRATION)
+        assert [result.verdict for result in report.checks] == [PASSED, verdict]
+
+
+# --- Output, and what is left ---------------------------------------------------------------------------------------
+
+
+def test_the_whole_output_is_kept_by_its_digest(house: House) -> None:
+    result = house.check("seq 1 60000; echo the end >&2")
+    whole = "".join(f"{n}\n" for n in range(1, 60001)).encode() + b"the end\n"
+    assert result.output_bytes == len(whole)
+    assert result.output_digest == hashlib.sha256(whole).hexdigest()
+    assert house.outputs.read(result.output_digest, limit=len(whole) + 1) == (whole, len(whole))
+    assert len(result.tail) < len(whole)
+    assert result.tail.endswith("59999\n60000\nthe end\n")
+
+
+def test_nothing_that_a_check_started_is_left_running(house: House) -> None:
+    mark = f"3600.{secrets.randbelow(10**9)}"
+    result = house.check(f"trap '' TERM HUP; sleep {mark} & setsid sleep {mark} & (setsid sleep {mark} &) ; echo done")
+    assert result.verdict is PASSED
+    assert not [p for p in psutil.process_iter(["cmdline"]) if mark in " ".join(p.info["cmdline"] or ())]
+
+
+def test_a_run_that_is_not_wanted_any_more_ends_at_once_and_says_nothing_of_what_it_broke_off(house: House) -> None:
+    fifo = house.directory / "shown/started"
+    os.mkfifo(fifo, 0o666)
+    os.chmod(fifo, 0o666)
+    timer = threading.Thread(target=lambda: (fifo.read_text(), house.stop.set()), daemon=True)
+    timer.start()
+    # The folder is mounted read-only: a pipe in it can be written to all the same.
+    report = house.report(a_check("true"), a_check(f"echo > '{fifo}'; sleep 60"), a_check("true"))
+    timer.join(30)
+    assert [result.verdict for result in report.checks] == [PASSED]
+    assert report.ended_at - report.started_at < 50
+
+
+# --- What is not the work's fault -----------------------------------------------------------------------------------
+
+
+def test_a_repository_that_vanished_could_not_run_and_does_so_once_it_is_back(house: House) -> None:
+    vector = {"one": git(house.one, "rev-parse", "main")}
+    moved = house.one.rename(house.directory / "elsewhere")
+    for _ in range(2):
+        (result,) = house.report(a_check("true"), vector=vector).checks
+        assert result.verdict is COULD_NOT_RUN
+        assert str(house.one) in result.reason
+    moved.rename(house.one)
+    assert house.check("true").verdict is PASSED
+    house.one.rename(moved)
+    (result,) = house.report(a_check("true"), vector=vector).checks
+    assert result.verdict is COULD_NOT_RUN
+    moved.rename(house.one)
+    assert house.check("true").verdict is PASSED
+
+
+def test_a_commit_or_a_repository_that_is_not_there_could_not_run(house: House) -> None:
+    (result,) = house.report(a_check("true"), vector={"one": "1" * 40}).checks
+    assert result.verdict is COULD_NOT_RUN
+    result = house.check("true", repo="three")
+    assert result.verdict is COULD_NOT_RUN
+    assert "three" in result.reason
+
+
+def test_a_place_for_checkouts_that_cannot_be_written_could_not_run(house: House) -> None:
+    house.rooms.parent.mkdir(parents=True)
+    house.rooms.write_text("a file where a directory should be")
+    results = house.report(a_check("true", name="a"), a_check("true", name="b")).checks
+    assert [(result.name, result.verdict) for result in results] == [("a", COULD_NOT_RUN), ("b", COULD_NOT_RUN)]
+    assert str(house.rooms) in results[0].reason
+    house.rooms.unlink()
+    assert house.check("true").verdict is PASSED
