@@ -76,7 +76,7 @@ class Worldly:
             )
             digest = self._outputs.keep(prompt.encode())
         except ThrumError as error:
-            return i.AttemptBlocked(token=effect.token, reason=_words(error))
+            return i.AttemptBlocked(token=effect.token, reason=words(error))
         return i.AttemptPrepared(
             token=effect.token,
             base=base,
@@ -102,7 +102,7 @@ class Worldly:
             except GitError as error:
                 head = ""
                 kept, _ = self._outputs.adopt(Path(report.bundle))
-                reason = f"the attempt's work could not be taken over: {_words(error)}; its bundle is kept as {kept}"
+                reason = f"the attempt's work could not be taken over: {words(error)}; its bundle is kept as {kept}"
                 log.error("an attempt's bundle was refused", extra={"task": report.task, "reason": reason})
         return i.AttemptEnded(
             token=report.token,
@@ -139,7 +139,7 @@ class Worldly:
             landed = set(self._git.changed_files(effect.attempt_base, tip)) if effect.attempt_base != tip else set()
             vector = {name: other.tip() for name, other in self._others.items()}
         except ThrumError as error:
-            return i.CandidateBlocked(reason=_words(error))
+            return i.CandidateBlocked(reason=words(error))
         return i.CandidateBuilt(
             base=tip,
             commit=merged.commit,
@@ -161,7 +161,7 @@ class Worldly:
                     return i.BranchMoved(tip=now_at, repo=name)
             outcome = self._git.land(effect.old, effect.new)
         except ThrumError as error:
-            return i.BranchBlocked(reason=_words(error), checkout=False)
+            return i.BranchBlocked(reason=words(error), checkout=False)
         match outcome:
             case Landed():
                 return i.BranchLanded(commit=effect.new, behind=_behind(outcome.behind))
@@ -266,7 +266,10 @@ class EffectThread:
             os.eventfd_write(self.fd, 1)
 
 
-def _words(error: ThrumError) -> str:
+def words(error: ThrumError | OSError) -> str:
+    """What happened and what to do about it, for a person; an OSError (a full disk, say) names its path itself."""
+    if isinstance(error, OSError):
+        return str(error)
     return f"{error.message} ({error.remedy})" if error.remedy else error.message
 
 

@@ -62,17 +62,15 @@ class CheckRunner:
 
     def run(self, asked: m.RunGate, stop: threading.Event) -> m.GateReported:
         """Run the checks in order. Steps of an integration pipeline build on each other: the first that does not
-        pass is the last that runs."""
+        pass is the last that runs. Of a run that is stopped the check under way says nothing."""
         started_at = time.time()
-        out = self._directory / "run"
-        remove_tree(out)
-        out.mkdir(parents=True)
         results: list[CheckResult] = []
         for check in asked.checks:
+            result = self._check(asked, check, stop, first=not results)
             if stop.is_set():
                 break
-            results.append(self._check(asked, check, out, stop))
-            if asked.gate is Gate.INTEGRATION and results[-1].verdict is not Verdict.PASSED:
+            results.append(result)
+            if asked.gate is Gate.INTEGRATION and result.verdict is not Verdict.PASSED:
                 break
         return m.GateReported(run=asked.run, checks=tuple(results), started_at=started_at, ended_at=time.time())
 
@@ -81,19 +79,23 @@ class CheckRunner:
         for rooms in self._rooms.values():
             rooms.sandbox.close()
 
-    def _check(self, asked: m.RunGate, check: Check, out: Path, stop: threading.Event) -> CheckResult:
+    def _check(self, asked: m.RunGate, check: Check, stop: threading.Event, *, first: bool) -> CheckResult:
         command = check.command if isinstance(check.command, str) else " ".join(check.command)
+        out = self._directory / "run"
         try:
+            if first:
+                remove_tree(out)
+                out.mkdir(parents=True)
             rooms = self._room(check.repo)
             rooms.workspace.prepare(asked.vector[check.repo])
             return self._run_in(rooms, asked, check, out, stop)
-        except ThrumError as error:
-            reason = f"{error.message} ({error.remedy})" if error.remedy else error.message
+        except (ThrumError, OSError) as error:
+            reason = effects.words(error)
             return CheckResult(name=check.name, verdict=Verdict.COULD_NOT_RUN, reason=reason, command=command)
 
     def _run_in(self, rooms: _Rooms, asked: m.RunGate, check: Check, out: Path, stop: threading.Event) -> CheckResult:
         commit = asked.vector[check.repo]
-        provision = rooms.setups.provide(commit, rooms.workspace)
+        provision = rooms.setups.provide(commit, rooms.workspace, stop=stop)
         shared = out / "output"
         if not shared.exists():
             shared.mkdir()

@@ -18,16 +18,16 @@ from pathlib import Path
 from thrum import messages as m
 from thrum.agents import Invocation, command, read_result, resolve, wall_s
 from thrum.config import BackendConfig, RepoConfig
-from thrum.errors import ThrumError
+from thrum.errors import GitError, ThrumError
 from thrum.files import OutputStore, remove_tree, write_atomically
 from thrum.job import Ending, Job, Outcome
 from thrum.records import from_plain, to_plain
 from thrum.sandbox import Sandbox, open_sandbox
 from thrum.setups import Setups
 from thrum.task import AttemptEnding
-from thrum.workspace import Workspace
+from thrum.workspace import Harvest, Workspace
 
-from . import base
+from . import base, effects
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +72,7 @@ class Slot:
         self._work = work
         self._journal = self.directory / "attempt.json"
         self._out = self.directory / "out"
+        self._clone = self.directory / "clone"
         self._outputs = OutputStore(told.places.outputs)
 
     def journal(self) -> Journal | None:
@@ -93,16 +94,15 @@ class Slot:
     def run(self, asked: m.RunAttempt, stop: threading.Event, on_output: Callable[[bytes], None]) -> m.AttemptReported:
         """Run an attempt from a clean clone to its harvest; whatever went wrong is in the report."""
         started_at = time.time()
-        self.note(Journal(asked=asked, started_at=started_at))
-        remove_tree(self._out)
-        self._out.mkdir(parents=True)
         try:
+            self.note(Journal(asked=asked, started_at=started_at))
+            remove_tree(self._out)
+            self._out.mkdir(parents=True)
             report = self._attempt(asked, stop, on_output)
-        except ThrumError as error:
-            reason = f"{error.message} ({error.remedy})" if error.remedy else error.message
-            ending = AttemptEnding.COULD_NOT_RUN.value
+        except (ThrumError, OSError) as error:
+            ending = AttemptEnding.STOPPED if stop.is_set() else AttemptEnding.COULD_NOT_RUN
             report = m.AttemptReported(
-                task=asked.task, token=asked.token, ending=ending, reason=reason, started_at=started_at
+                task=asked.task, token=asked.token, ending=ending.value, reason=effects.words(error)
             )
         return self._finished(asked, report, started_at)
 
@@ -111,34 +111,45 @@ class Slot:
         asked = journal.asked
         lost = AttemptEnding.LOST.value
         report = m.AttemptReported(task=asked.task, token=asked.token, ending=lost, reason="its worker was lost")
-        backend, _ = resolve(self._project, "implementer")
-        sandbox = self._sandbox(backend)
         try:
-            workspace = Workspace(self.directory / "clone", self.repo.path, sandbox)
-            harvest = workspace.harvest(asked.base, self._out, start=asked.start, message=_subject(asked))
+            backend, _ = resolve(self._project, "implementer")
+            with self._sandbox(backend) as sandbox:
+                harvest = self._harvest(asked, Workspace(self._clone, self.repo.path, sandbox))
             report = replace(report, bundle=harvest.bundle, head=harvest.head if harvest.bundle else "")
-        except ThrumError as error:
-            log.warning("nothing could be harvested", extra={"task": asked.task, "reason": error.message})
-        finally:
-            sandbox.close()
+        except (ThrumError, OSError) as error:
+            report = replace(report, reason=f"{report.reason}; {effects.words(error)}")
         return self._finished(asked, report, journal.started_at)
 
     def _finished(self, asked: m.RunAttempt, report: m.AttemptReported, started_at: float) -> m.AttemptReported:
         report = replace(report, started_at=started_at, ended_at=time.time())
-        self.note(Journal(asked=asked, started_at=started_at, report=report))
+        try:
+            self.note(Journal(asked=asked, started_at=started_at, report=report))
+        except OSError as error:
+            # Without work in it a report may be lost; the bundle of another is made again by the next worker.
+            if report.bundle:
+                raise
+            log.warning("the report could not be noted", extra={"task": asked.task, "reason": str(error)})
         return report
+
+    def _harvest(self, asked: m.RunAttempt, workspace: Workspace) -> Harvest:
+        """What the agent left; a clone that cannot be harvested is set aside, as the next attempt would clear it."""
+        try:
+            return workspace.harvest(asked.base, self._out, start=asked.start, message=_subject(asked))
+        except (ThrumError, OSError) as error:
+            kept = self.directory / f"kept-{asked.task}-{asked.token}"
+            os.replace(self._clone, kept)
+            raise GitError(f"the attempt's work is in {kept / 'tree'}: {effects.words(error)}") from error
 
     def _attempt(
         self, asked: m.RunAttempt, stop: threading.Event, on_output: Callable[[bytes], None]
     ) -> m.AttemptReported:
         backend, role = resolve(self._project, "implementer")
-        sandbox = self._sandbox(backend)
-        try:
-            workspace = Workspace(self.directory / "clone", self.repo.path, sandbox)
+        with self._sandbox(backend) as sandbox:
+            workspace = Workspace(self._clone, self.repo.path, sandbox)
             workspace.prepare(asked.start)
             place = self._work / self.repo.name / "setup-agents"
             setups = Setups(place, self.repo, sandbox, self._project.pipeline.sandbox)
-            provision = setups.provide(asked.start, workspace)
+            provision = setups.provide(asked.start, workspace, stop=stop)
             prompt_file = self._out / "prompt.md"
             prompt_file.write_text(asked.prompt)
             prompt_file.chmod(0o644)
@@ -166,12 +177,10 @@ class Slot:
                 tail_bytes=64 * 1024,
             )
             outcome = sandbox.run(job, on_output=on_output, stop=stop)
-            harvest = workspace.harvest(asked.base, self._out, start=asked.start, message=_subject(asked))
+            harvest = self._harvest(asked, workspace)
             report = self._report(asked, invocation, backend, outcome)
             reason = "; ".join(filter(None, (report.reason, harvest.reason)))
             return replace(report, reason=reason, bundle=harvest.bundle, head=harvest.head if harvest.bundle else "")
-        finally:
-            sandbox.close()
 
     def _report(
         self, asked: m.RunAttempt, invocation: Invocation, backend: BackendConfig, outcome: Outcome

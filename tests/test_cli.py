@@ -298,6 +298,16 @@ def test_status_tells_what_is_up_and_what_needs_an_eye(project: ThrumProject) ->
     assert project.command("reload", code=2).err.startswith("error: nothing is up")
 
 
+def test_a_configuration_that_was_broken_meanwhile_stops_nothing_that_is_up(project: ThrumProject) -> None:
+    with project.up():
+        (project.directory / "configs/repos.toml").write_text("[[repo]\n")
+        task = project.add("Anything")
+        assert project.json("task", "show", task)["id"] == task
+        assert "configs/repos.toml" in project.json("status")["flags"][0]["text"]
+        assert "configs/repos.toml" in project.command("reload", code=2).err
+        assert project.json("status")["repos"][0]["repo"] == "demo"
+
+
 def test_tasks_are_worked_off_while_it_is_up_and_run_joins_it(project: ThrumProject) -> None:
     with project.up():
         task = project.add("Anything")

@@ -37,7 +37,7 @@ class Sighting:
 
 
 Which = Callable[[str, tuple[str, ...]], Sighting]
-"""Looks for a program, given the mount_paths of the sandbox that it would run in (`thrum.detection.toolchain.sight`)."""
+"""Looks for a program, given the mount_paths of its sandbox (`thrum.detection.toolchain.sight`)."""
 
 
 def problems(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container
 
 from thrum.errors import NotFoundError, UsageError
@@ -10,6 +11,7 @@ from thrum.scheduling import owner
 
 TITLE_CHARS = 300
 DESCRIPTION_BYTES = 256 * 1024
+_CONTROL = re.compile("[\\x00-\\x1f\\x7f-\\x9f]")
 
 
 def check_new_task(asked: AddTask, *, repo: str, known: Container[str]) -> None:
@@ -45,6 +47,7 @@ def check_new_task(asked: AddTask, *, repo: str, known: Container[str]) -> None:
 
 
 def _no_control(text: str, name: str, allowed: str) -> None:
-    for place, char in enumerate(text):
-        if (ord(char) < 32 or 127 <= ord(char) < 160) and char not in allowed:
-            raise UsageError(f"the {name} holds the control character {char!r} at position {place}", remedy="remove it")
+    for found in _CONTROL.finditer(text):
+        if found[0] not in allowed:
+            told = f"the {name} holds the control character {found[0]!r} at position {found.start()}"
+            raise UsageError(told, remedy="remove it")

@@ -81,7 +81,10 @@ def to_plain(value: Any) -> Any:
         return value
     fields = _field_names(kind)  # type: ignore[arg-type]  # mypy holds type[Any] for unhashable
     if fields is not None:
-        return {name: to_plain(getattr(value, name)) for name in fields}
+        # Most fields are plain: a call for each of them would be half of the time that this takes.
+        return {
+            name: item if type(item := getattr(value, name)) in _PLAIN else to_plain(item) for name in fields
+        }
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, (tuple, list)):

@@ -194,7 +194,7 @@ class Schedule:
         free = self.limits.agents - used.total()
         if free <= 0 or self._over_budget():
             return ()
-        open_repos = {name for name, queue in self._queues.items() if queue}
+        open_repos = set(self._queues) if chosen is None else {owner(task) for task in chosen} & self._queues.keys()
         granted: list[str] = []
         while free > 0 and open_repos:
             repo = min(open_repos, key=lambda name: (used[name], self._served[name], name))

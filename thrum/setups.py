@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import os
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,8 +77,10 @@ class Setups:
         self._config = config
         self._git = Repository(repo.path, repo.branch)
 
-    def provide(self, commit: str, workspace: Workspace) -> Provision:
+    def provide(self, commit: str, workspace: Workspace, *, stop: threading.Event | None = None) -> Provision:
         """The setup that fits the commit, made now if it is not there; leaves the workspace clean at the commit.
+
+        `stop` ends the command when it is set.
 
         Raises:
             ToolError: the command failed; its output is in the error. Nothing half-made is ever used.
@@ -89,11 +92,11 @@ class Setups:
         self._directory.mkdir(parents=True, exist_ok=True)
         with Lock(self._directory / f"{key}.lock", kind="setup").acquire(deadline_s=self._repo.setup_timeout_s):
             if not done.exists():
-                self._make(place, commit, workspace)
+                self._make(place, commit, workspace, stop)
                 write_atomically(done, commit.encode())
         return Provision(readable=(str(place),), env={"THRUM_SETUP": str(place)})
 
-    def _make(self, place: Path, commit: str, workspace: Workspace) -> None:
+    def _make(self, place: Path, commit: str, workspace: Workspace, stop: threading.Event | None) -> None:
         remove_tree(place)
         place.mkdir(mode=0o755)
         if self._sandbox.uid is not None:
@@ -108,7 +111,7 @@ class Setups:
             network=self._config.setup_network,
             wall_s=self._repo.setup_timeout_s,
         )
-        outcome = self._sandbox.run(job)
+        outcome = self._sandbox.run(job, stop=stop)
         workspace.prepare(commit)
         if not outcome.ok:
             raise ToolError(

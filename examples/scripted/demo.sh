@@ -105,7 +105,7 @@ heading "Where to look next"
 say "$directory has all of it: the repository tally/, configs/, agent.py, and Thrum's own state in .thrum/." \
     "It took ${SECONDS} s. To go on from here:" \
     "" \
-    "  cd $directory" \
+    "  cd ${directory@Q}" \
     "  export PATH=\"$(dirname "$(command -v thrum)"):\$PATH\"" \
     "  thrum task log tally-1 --attempt 1        # what the agent printed" \
     "  thrum task diff tally-1 --attempt 1       # the work that the gate stopped" \

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from pathlib import Path
 from typing import Any
 
 import click
@@ -28,6 +29,7 @@ def up(detach: bool, agents: int, ready_fd: int | None) -> int:
     from thrum import tree
 
     session, as_json = Session.open(), invocation().json
+    project = session.project
     if detach:
         _tell_up(tree.detach(session.directory, agents=agents), as_json)
         return 0
@@ -40,7 +42,7 @@ def up(detach: bool, agents: int, ready_fd: int | None) -> int:
             os.write(ready_fd, b"1")
             os.close(ready_fd)
 
-    return tree.supervise(session.directory, session.project, agents=agents, on_ready=ready)
+    return tree.supervise(session.directory, project, agents=agents, on_ready=ready)
 
 
 def _tell_up(state: dict[str, Any], as_json: bool) -> None:
@@ -76,25 +78,26 @@ def reload() -> None:
     from thrum import tree
 
     session = Session.open()
+    digest = session.project.digest
     tree.reload(session.directory)
-    if not _in_force(session):
+    if not _in_force(session.directory, digest):
         raise BusyError(
             f"the configuration was not taken over within {RELOAD_S:.0f} s", remedy="`thrum status` shows what is up"
         )
     if invocation().json:
-        console.emit({"digest": session.project.digest})
+        console.emit({"digest": digest})
     else:
         console.note("The configuration is in force.")
 
 
-def _in_force(session: Session) -> bool:
-    """Wait until what is up says that it runs by the configuration of the session."""
+def _in_force(directory: Path, digest: str) -> bool:
+    """Wait until what is up says that it runs by this configuration."""
     from thrum.standing import state as what_is_up
 
     deadline = time.monotonic() + RELOAD_S
     while time.monotonic() < deadline:
-        state = what_is_up(session.directory)
-        if state is not None and state.get("digest") == session.project.digest:
+        state = what_is_up(directory)
+        if state is not None and state["digest"] == digest:
             return True
         time.sleep(0.05)
     return False

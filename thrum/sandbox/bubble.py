@@ -1,7 +1,7 @@
 """A bubblewrap that runs: what it says of itself, and how its program is asked to end or killed.
 
-Which options it got is `thrum.sandbox.bubblewrap`'s affair. As seen from here there is bubblewrap itself, our child; below
-it process 1 of the sandbox, which leads the program's session; and below that the program.
+Which options it got is `thrum.sandbox.bubblewrap`'s affair. As seen from here there is bubblewrap itself, our child;
+below it process 1 of the sandbox, which leads the program's session; and below that the program.
 """
 
 from __future__ import annotations

@@ -1,0 +1,146 @@
+"""The gate runs under way in a repository: asked for until answered, and put together from their parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from thrum import inputs as i
+from thrum.actors.gate_runs import ASK_AGAIN_S, GatePlan, GateRuns
+from thrum.gate import Check, CheckResult, Gate, Verdict
+from thrum.messages import GateReported, RunGate
+
+CHECKS = tuple(Check(name=name, command=name, repo="a") for name in ("fmt", "lint", "test"))
+PASSED, FAILED, COULD_NOT = Verdict.PASSED, Verdict.FAILED, Verdict.COULD_NOT_RUN
+
+
+def runs(**plan: Any) -> GateRuns:
+    made = GatePlan(**{"checks": CHECKS, "definition": "d", **plan})
+    return GateRuns({gate: made for gate in (Gate.QUALITY, Gate.PROOF, Gate.INTEGRATION)})
+
+
+def wanted(gate: Gate = Gate.QUALITY, attempt: int = 1) -> i.RunChecks:
+    return i.RunChecks(
+        task="a-1", run=f"a-1/1/{gate}", gate=gate, attempt=attempt, commit="c", tree="t", vector={"a": "c"}
+    )
+
+
+def report(part: RunGate, *verdicts: Verdict) -> GateReported:
+    """A report with these verdicts on the first of the part's checks."""
+    results = (CheckResult(name=c.name, verdict=v) for c, v in zip(part.checks, verdicts, strict=False))
+    return GateReported(run=part.run, checks=tuple(results))
+
+
+def test_each_check_is_a_part_of_its_own_and_the_last_answer_completes_the_run() -> None:
+    gate_runs = runs(unconfigured=("build",))
+    assert gate_runs.begin(wanted(), 0.0) is None
+    parts = gate_runs.due(0.0)
+    assert [part.checks for part in parts] == [(check,) for check in CHECKS]
+    assert len({part.run for part in parts}) == 3
+    assert gate_runs.report(report(parts[2], PASSED), 1.0) is None
+    assert gate_runs.report(report(parts[0], PASSED), 2.0) is None
+    finished = gate_runs.report(report(parts[1], FAILED), 3.0)
+    assert finished is not None
+    task, ended = finished
+    assert (task, ended.run, ended.result.verdict) == ("a-1", "a-1/1/quality", FAILED)
+    assert [check.name for check in ended.result.checks] == ["fmt", "lint", "test", "build"]
+    assert (ended.result.commit, ended.result.tree, ended.result.definition) == ("c", "t", "d")
+    assert gate_runs.report(report(parts[1], FAILED), 4.0) is None
+
+
+def test_the_steps_of_a_pipeline_stay_together_and_tell_what_they_ran_on() -> None:
+    gate_runs = runs()
+    gate_runs.begin(wanted(Gate.INTEGRATION, attempt=0), 0.0)
+    [part] = gate_runs.due(0.0)
+    assert part.checks == CHECKS
+    finished = gate_runs.report(report(part, PASSED, PASSED, PASSED), 1.0)
+    assert finished is not None
+    assert (finished[1].result.verdict, finished[1].result.vector) == (PASSED, {"a": "c"})
+
+
+@pytest.mark.parametrize("verdict", [FAILED, COULD_NOT])
+def test_a_pipeline_is_whole_once_a_step_has_not_passed(verdict: Verdict) -> None:
+    gate_runs = runs()
+    gate_runs.begin(wanted(Gate.INTEGRATION, attempt=0), 0.0)
+    [part] = gate_runs.due(0.0)
+    finished = gate_runs.report(report(part, PASSED, verdict), 1.0)
+    assert finished is not None
+    assert finished[1].result.verdict is verdict
+
+
+@pytest.mark.parametrize("gate", [Gate.QUALITY, Gate.INTEGRATION])
+@pytest.mark.parametrize("told", [(), (PASSED,), (PASSED, PASSED)])
+def test_a_report_that_leaves_checks_out_opens_no_gate_and_is_asked_for_again(
+    gate: Gate, told: tuple[Verdict, ...]
+) -> None:
+    gate_runs = runs(checks=CHECKS[:1] if gate is Gate.QUALITY else CHECKS)
+    gate_runs.begin(wanted(gate), 0.0)
+    [part] = gate_runs.due(0.0)
+    short = report(part, *(told if gate is Gate.INTEGRATION else ()))
+    assert gate_runs.report(short, 1.0) is None
+    assert gate_runs.due(1.4) == []
+    assert gate_runs.due(1.5) == [part]
+
+
+def test_a_report_on_other_checks_counts_for_nothing() -> None:
+    gate_runs = runs(checks=CHECKS[:1])
+    gate_runs.begin(wanted(), 0.0)
+    [part] = gate_runs.due(0.0)
+    others = (CheckResult(name="another", verdict=PASSED),)
+    assert gate_runs.report(GateReported(run=part.run, checks=others), 1.0) is None
+
+
+def test_a_part_is_asked_for_again_when_nothing_is_heard_of_it() -> None:
+    gate_runs = runs(checks=CHECKS[:1])
+    gate_runs.begin(wanted(), 0.0)
+    [part] = gate_runs.due(0.0)
+    assert gate_runs.next_at() == ASK_AGAIN_S
+    gate_runs.heard(part.run, "gate.1", 15.0)
+    assert gate_runs.due(ASK_AGAIN_S) == []
+    assert gate_runs.due(15.0 + ASK_AGAIN_S) == [part]
+    gate_runs.ask_soon(part.run, 36.0)
+    assert gate_runs.due(36.0) == [part]
+    gate_runs.ask_soon("unknown/1", 0.0)
+
+
+def test_to_begin_a_run_again_changes_nothing() -> None:
+    gate_runs = runs()
+    gate_runs.begin(wanted(), 0.0)
+    assert len(gate_runs.due(0.0)) == 3
+    gate_runs.begin(wanted(), 1.0)
+    assert gate_runs.due(1.0) == []
+
+
+def test_a_run_that_is_dropped_tells_who_is_at_it_and_takes_no_report() -> None:
+    gate_runs = runs()
+    gate_runs.begin(wanted(), 0.0)
+    parts = gate_runs.due(0.0)
+    for part in parts[:2]:
+        gate_runs.heard(part.run, f"gate of {part.run}", 1.0)
+    gate_runs.report(report(parts[0], PASSED), 2.0)
+    assert gate_runs.drop("a-1/1/quality") == {parts[1].run: f"gate of {parts[1].run}"}
+    assert gate_runs.drop("a-1/1/quality") == {}
+    assert gate_runs.report(report(parts[2], PASSED), 3.0) is None
+    assert gate_runs.next_at() == float("inf")
+
+
+def test_a_gate_with_nothing_to_run_is_not_configured_and_where_that_is_forbidden_could_not_run() -> None:
+    open_gate = runs(checks=(), unconfigured=("fmt",)).begin(wanted(), 0.0)
+    assert open_gate is not None
+    assert open_gate.result.verdict is Verdict.NOT_CONFIGURED
+    shut = runs(checks=(), forbidden="the target demands it").begin(wanted(), 0.0)
+    assert shut is not None
+    assert (shut.result.verdict, shut.result.reason) == (COULD_NOT, "the target demands it")
+
+
+def test_a_share_of_the_checks_runs_before_approval_and_all_of_them_on_a_candidate() -> None:
+    gate_runs = runs(ratio=0.5)
+    gate_runs.begin(wanted(), 0.0)
+    parts = gate_runs.due(0.0)
+    assert len(parts) == 2
+    finished = [gate_runs.report(report(part, PASSED), 1.0) for part in parts][-1]
+    assert finished is not None
+    assert finished[1].result.share == pytest.approx(2 / 3)
+    gate_runs.begin(wanted(attempt=0), 2.0)
+    assert len(gate_runs.due(2.0)) == 3

@@ -1,0 +1,456 @@
+"""The ledger of a repo actor over a store in memory: what it makes of messages, and what survives its end."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from thrum import inputs as i
+from thrum import messages as m
+from thrum.actors.gate_runs import GatePlan
+from thrum.actors.landing_lock import LandingLock
+from thrum.actors.ledger import ANNOUNCE_S, NUDGE_S, REPLY_KEPT_S, SILENCE_S, ImportAttempt, Ledger, Send, Setup
+from thrum.gate import Gate
+from thrum.pipeline.draft import Rules
+from thrum.store import MemoryRows, Store
+from thrum.task import AttemptEnding, State, Task
+
+NOTHING = {gate: GatePlan(checks=()) for gate in (Gate.QUALITY, Gate.PROOF, Gate.INTEGRATION)}
+
+
+class Desk:
+    """A ledger with its store: gives it messages, writes what it wants written, and keeps what it sends."""
+
+    def __init__(self, repo: str = "a", *, members: tuple[str, ...] = (), **setup: Any) -> None:
+        self.setup = Setup(repo=repo, rules=Rules(), plans=NOTHING, integration_set=members, **setup)
+        self.rows = MemoryRows()
+        self.now = 1000.0
+        self.lives = 0
+        self.sent: list[Send] = []
+        self.effects: list[Any] = []
+        self.restart()
+
+    def restart(self) -> None:
+        """End the actor and start it anew."""
+        self.lives += 1
+        self.store = Store(self.rows, repo=self.setup.repo, epoch=f"store-{self.setup.repo}")
+        self.ledger = Ledger(self.setup, self.store.load(), epoch=f"life-{self.lives}")
+        self.sent, self.effects = [], []
+        self.ledger.start(self.now)
+        self.turn()
+
+    def turn(self) -> None:
+        turn = self.ledger.turn(self.now)
+        if turn.batch is not None:
+            self.store.write(turn.batch)
+        self.sent += turn.sends
+        self.effects += turn.effects
+
+    def give(self, body: m.Message, *, id: str = "x", source: str = "edge.1", correlation: str = "") -> Any:
+        """The answer to a message, if it has one."""
+        header = m.Header(kind=type(body).__name__, id=id, source=source, incarnation="1-a", correlation=correlation)
+        self.ledger.receive(m.Envelope(destination=self.setup.repo, header=header, body=body), self.now)
+        self.turn()
+        replies = [sent.body for sent in self.sent if sent.correlation == id and isinstance(sent.body, m.Reply)]
+        return replies[-1] if replies else None
+
+    def complete(self, task: str, given: i.Input) -> None:
+        self.ledger.complete(task, given, self.now)
+        self.turn()
+
+    def after(self, seconds: float) -> None:
+        """Let time pass, and forget what was sent before."""
+        self.now += seconds
+        self.sent, self.effects = [], []
+        self.ledger.tick(self.now)
+        self.turn()
+
+    def take(self, kind: type[Any]) -> list[Any]:
+        """What was sent or wanted of that kind, oldest first; it is gone from the desk."""
+        found = [*(sent.body for sent in self.sent), *self.effects]
+        self.sent = [sent for sent in self.sent if not isinstance(sent.body, kind)]
+        self.effects = [effect for effect in self.effects if not isinstance(effect, kind)]
+        return [one for one in found if isinstance(one, kind)]
+
+    def add(self, **more: Any) -> str:
+        reply = self.give(m.AddTask(by="ann", title="a task", **more), id=f"add-{len(self.ledger.tasks)}")
+        return str(reply.value["id"])
+
+    def task(self, id: str) -> Task:
+        """The task as the store has it."""
+        return self.store.load().tasks[id]
+
+    def begin(self, id: str) -> None:
+        """Have the task's attempt begun."""
+        self.give(m.GrantStart(task=id))
+        token = self.ledger.tasks[id].token
+        self.complete(
+            id,
+            i.AttemptPrepared(token=token, base="b", start="b", backend="agent", model="", prompt_digest=""),
+        )
+        self.after(0.0)
+
+    def report(self, id: str, token: int = 1) -> m.AttemptReported:
+        return m.AttemptReported(task=id, token=token, ending=AttemptEnding.FINISHED.value, head="h", bundle="h")
+
+    def finish(self, id: str) -> None:
+        """Have the attempt reported and taken over."""
+        self.give(self.report(id, self.ledger.tasks[id].token), source="worker.a.1")
+        [effect] = self.take(ImportAttempt)
+        head = f"h{effect.report.token}"
+        ended = i.AttemptEnded(token=effect.report.token, ending=AttemptEnding.FINISHED, head=head, tree="t")
+        self.ledger.reported(effect, ended, self.now)
+        self.turn()
+
+    def approve(self, id: str) -> None:
+        """Bring a new task to where it only has to land."""
+        self.begin(id)
+        self.finish(id)
+        assert self.give(m.ApproveTask(by="ann", task=id), id=f"yes-{id}-{self.task(id).token}").ok
+        assert self.task(id).state is State.APPROVED
+
+
+# --- Commands -----------------------------------------------------------------------------------------------------
+
+
+def test_a_command_sent_twice_is_done_once_and_answered_alike() -> None:
+    desk = Desk()
+    first = desk.give(m.AddTask(by="ann", title="a task"), id="key")
+    assert first.ok
+    assert desk.give(m.AddTask(by="ann", title="a task"), id="key") == first
+    desk.restart()
+    assert desk.give(m.AddTask(by="ann", title="a task"), id="key") == first
+    assert list(desk.store.load().tasks) == ["a-1"]
+    assert desk.give(m.AddTask(by="ann", title="a task"), id="another").value["id"] == "a-2"
+
+
+def test_a_refusal_is_not_remembered() -> None:
+    desk = Desk()
+    id = desk.add()
+    assert desk.give(m.ApproveTask(by="ann", task=id), id="key").code == "refused"
+    desk.begin(id)
+    desk.finish(id)
+    assert desk.give(m.ApproveTask(by="ann", task=id), id="key").ok
+
+
+def test_an_answer_is_kept_for_a_day() -> None:
+    desk = Desk()
+    desk.give(m.AddTask(by="ann", title="a task"), id="key")
+    desk.after(REPLY_KEPT_S - 1)
+    assert list(desk.store.load().replies) == ["key"]
+    desk.after(2)
+    assert desk.store.load().replies == {}
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (m.AddTask(by="ann", title="x", auth="wrong"), "unauthorized"),
+        (m.AddTask(by=" ", title="x", auth="secret"), "usage"),
+        (m.AddTask(by="ann", title=" ", auth="secret"), "usage"),
+        (m.AddTask(by="ann", title="x", depends_on=("a-9",), auth="secret"), "not-found"),
+        (m.RejectTask(by="ann", task="a-1", feedback=" ", auth="secret"), "usage"),
+        (m.CancelTask(by="ann", task="a-9", auth="secret"), "not-found"),
+        (m.GetTask(task="a-9"), "not-found"),
+    ],
+)
+def test_what_cannot_be_done_is_answered_with_its_reason_and_changes_nothing(body: m.Message, code: str) -> None:
+    desk = Desk(token="secret")
+    reply = desk.give(body)
+    assert (reply.ok, reply.code) == (False, code)
+    assert desk.store.load().last_seq == 0
+
+
+# --- Slots and workers ----------------------------------------------------------------------------------------------
+
+
+def test_as_many_tasks_start_as_there_are_slots_each_with_a_worker_of_its_own() -> None:
+    desk = Desk(concurrency=2)
+    ids = [desk.add() for _ in range(3)]
+    for id in [*ids, *ids]:
+        desk.give(m.GrantStart(task=id))
+    assert [desk.task(id).slot for id in ids] == [True, True, False]
+    assert [desk.task(id).attempts[-1].worker for id in ids[:2]] == ["worker.a.1", "worker.a.2"]
+    assert [effect.token for effect in desk.take(i.PrepareAttempt)] == [1, 1]
+
+
+def test_a_worker_is_told_nothing_before_its_attempt_is_prepared() -> None:
+    desk = Desk()
+    id = desk.add()
+    desk.begin(id)
+    desk.finish(id)
+    desk.give(m.RejectTask(by="ann", task=id, feedback="differently"), id="no")
+    desk.begin(id)
+    # It left no change behind: the next attempt begins in the same slot.
+    ended = i.AttemptEnded(token=2, ending=AttemptEnding.FINISHED)
+    desk.complete(id, ended)
+    assert desk.take(i.PrepareAttempt)[-1].token == 3
+    desk.after(SILENCE_S)
+    assert desk.take(i.BeginAttempt) == []
+
+
+def test_a_worker_is_told_again_until_its_heartbeat_names_the_attempt() -> None:
+    desk = Desk()
+    id = desk.add()
+    desk.begin(id)
+    assert desk.take(i.BeginAttempt) == [i.BeginAttempt(task=id, token=1)]
+    desk.after(NUDGE_S)
+    assert len(desk.take(i.BeginAttempt)) == 1
+    desk.give(m.AttemptHeartbeat(slot=1, task=id, token=1))
+    desk.after(SILENCE_S - 1)
+    assert desk.take(i.BeginAttempt) == []
+    desk.after(1)
+    assert len(desk.take(i.BeginAttempt)) == 1
+
+
+@pytest.mark.parametrize("how", ["its process ended", "it says that it is idle"])
+def test_a_worker_that_has_lost_its_attempt_is_told_at_once(how: str) -> None:
+    desk = Desk()
+    id = desk.add()
+    desk.begin(id)
+    desk.give(m.AttemptHeartbeat(slot=1, task=id, token=1))
+    if how == "its process ended":
+        desk.ledger.worker_gone("worker.a.1", desk.now)
+    else:
+        desk.give(m.AttemptHeartbeat(slot=1))
+    desk.after(0.0)
+    assert len(desk.take(i.BeginAttempt)) == 1
+
+
+def test_a_report_is_imported_once_and_acknowledged_when_its_outcome_is_written() -> None:
+    desk = Desk()
+    id = desk.add()
+    desk.begin(id)
+    desk.give(desk.report(id), source="worker.a.1")
+    desk.give(desk.report(id), source="worker.a.1")
+    [effect] = desk.take(ImportAttempt)
+    assert desk.take(m.AttemptAcknowledged) == []
+    ended = i.AttemptEnded(token=1, ending=AttemptEnding.FINISHED, head="h", tree="t")
+    desk.ledger.reported(effect, ended, desk.now)
+    desk.turn()
+    assert desk.task(id).state is State.AWAITING_APPROVAL
+    assert len(desk.take(m.AttemptAcknowledged)) == 1
+    desk.give(desk.report(id), source="worker.a.1")
+    assert desk.take(ImportAttempt) == []
+    assert len(desk.take(m.AttemptAcknowledged)) == 1
+
+
+def test_a_report_of_a_token_that_was_never_given_is_acknowledged_and_forgotten() -> None:
+    desk = Desk()
+    id = desk.add()
+    desk.begin(id)
+    before = desk.task(id)
+    desk.give(desk.report(id, token=7), source="worker.a.1")
+    assert desk.take(ImportAttempt) == []
+    assert len(desk.take(m.AttemptAcknowledged)) == 1
+    assert desk.task(id) == before
+
+
+def test_a_late_outcome_of_an_earlier_token_changes_nothing() -> None:
+    desk = Desk()
+    id = desk.add()
+    desk.begin(id)
+    desk.give(m.CancelTask(by="ann", task=id), id="stop")
+    desk.complete(id, i.AttemptEnded(token=1, ending=AttemptEnding.STOPPED))
+    desk.give(m.RetryTask(by="ann", task=id), id="again")
+    desk.begin(id)
+    before = desk.task(id)
+    desk.complete(id, i.AttemptEnded(token=1, ending=AttemptEnding.FINISHED, head="h", tree="t"))
+    assert desk.task(id) == before
+
+
+def test_an_actor_that_stops_ends_its_attempts_and_starts_no_other() -> None:
+    desk = Desk(concurrency=2)
+    id, other = desk.add(), desk.add()
+    desk.begin(id)
+    desk.ledger.stop_attempts(desk.now)
+    desk.after(0.0)
+    assert desk.take(i.EndAttempt) == [i.EndAttempt(task=id, token=1, worker="worker.a.1")]
+    desk.give(m.GrantStart(task=other))
+    assert not desk.task(other).slot
+    assert desk.ledger.attempts_under_way(["worker.a.1"])
+    desk.complete(id, i.AttemptEnded(token=1, ending=AttemptEnding.STOPPED))
+    assert not desk.ledger.attempts_under_way(["worker.a.1"])
+    assert (desk.task(id).state, desk.task(id).interruptions) == (State.PENDING, 0)
+
+
+def test_an_attempt_goes_on_after_a_restart() -> None:
+    desk = Desk()
+    id = desk.add()
+    desk.give(m.GrantStart(task=id))
+    desk.restart()
+    assert [effect.token for effect in desk.take(i.PrepareAttempt)] == [1], "it was not prepared yet"
+    desk.begin(id)
+    desk.restart()
+    desk.after(0.0)
+    assert desk.take(i.BeginAttempt) == [i.BeginAttempt(task=id, token=1)]
+
+
+# --- What the scheduler hears and says ------------------------------------------------------------------------------
+
+
+def test_announcements_are_numbered_without_a_gap_and_begin_with_a_snapshot() -> None:
+    desk = Desk()
+    id = desk.add()
+    desk.begin(id)
+    desk.after(ANNOUNCE_S)
+    desk.restart()
+    desk.add()
+    desk.give(m.AnnounceAgain())
+    heard = desk.take(m.Announced)
+    assert [one.seq for one in heard] == [1, 2, 3]
+    assert [one.snapshot for one in heard] == [True, False, True]
+    assert [len(one.tasks) for one in heard] == [1, 1, 2]
+    assert {one.epoch for one in heard} == {"life-2"}
+
+
+def test_a_task_shows_what_the_scheduler_says_that_it_waits_for_until_it_starts() -> None:
+    desk = Desk()
+    id = desk.add()
+    desk.give(m.NoteWaiting(waiting={id: "budget"}, reasons={id: "all is spent"}))
+    shown = desk.give(m.GetTask(task=id), id="look").value
+    assert (shown["waiting_for"], shown["reason"]) == ("budget", "all is spent")
+    desk.begin(id)
+    assert desk.give(m.GetTask(task=id), id="look again").value["waiting_for"] == "none"
+
+
+# --- Landing ------------------------------------------------------------------------------------------------------
+
+
+def test_a_lock_has_one_holder_at_a_time_and_a_fence_that_grows() -> None:
+    lock = LandingLock()
+    assert lock.take("a", "a-1")
+    assert lock.take("a", "a-1")
+    assert not lock.take("b", "b-1")
+    assert not lock.release("b", "b-1")
+    assert LandingLock(lock.plain()).plain() == {"repo": "a", "task": "a-1", "fence": 1}
+    assert lock.release("a", "a-1")
+    assert lock.take("b", "b-1")
+    assert lock.fence == 2
+
+
+def test_a_repository_that_lands_alone_needs_nobody_else_for_its_lock() -> None:
+    desk = Desk()
+    id = desk.add()
+    desk.approve(id)
+    desk.give(m.GrantLanding(task=id))
+    assert desk.task(id).state is State.INTEGRATING
+    assert desk.store.load().records["landing"]["task"] == id
+    desk.give(m.CancelTask(by="ann", task=id), id="stop")
+    assert desk.store.load().records["landing"]["task"] == ""
+
+
+def pass_on(source: Desk, target: Desk) -> None:
+    """Hand over what one actor has in its outbox for the other, and the acknowledgements back."""
+    for out in source.store.load().outbox:
+        target.give(out.message, source=f"repo.{source.setup.repo}")
+    for acknowledged in target.take(m.DurableAcknowledged):
+        source.give(acknowledged, source=f"repo.{target.setup.repo}")
+
+
+def two_desks() -> tuple[Desk, Desk, str]:
+    """The keeper of a lock, another member of its set, and an approved task of that."""
+    keeper, member = Desk("a", members=("a", "b")), Desk("b", members=("a", "b"))
+    id = member.add()
+    member.approve(id)
+    return keeper, member, id
+
+
+def test_a_member_lands_once_the_keeper_of_the_lock_has_granted_it() -> None:
+    keeper, member, id = two_desks()
+    member.give(m.GrantLanding(task=id))
+    assert member.task(id).state is State.APPROVED
+    pass_on(member, keeper)
+    assert keeper.store.load().records["landing"] == {"repo": "b", "task": id, "fence": 1}
+    pass_on(keeper, member)
+    assert member.task(id).state is State.INTEGRATING
+    other = keeper.add()
+    keeper.approve(other)
+    keeper.give(m.GrantLanding(task=other))
+    assert keeper.task(other).state is State.APPROVED, "the set is busy"
+    member.give(m.CancelTask(by="ann", task=id), id="stop")
+    pass_on(member, keeper)
+    keeper.give(m.GrantLanding(task=other))
+    assert keeper.task(other).state is State.INTEGRATING
+    assert keeper.store.load().outbox == member.store.load().outbox == ()
+
+
+def test_a_lock_that_comes_too_late_is_given_back() -> None:
+    keeper, member, id = two_desks()
+    member.give(m.GrantLanding(task=id))
+    member.give(m.RejectTask(by="ann", task=id, feedback="wait"), id="no")
+    pass_on(member, keeper)
+    pass_on(keeper, member)
+    pass_on(member, keeper)
+    assert member.task(id).state is State.IMPLEMENTING
+    assert keeper.store.load().records["landing"]["task"] == ""
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_second_grant_under_the_same_fence_counts_for_nothing(restarted: bool) -> None:
+    keeper, member, id = two_desks()
+    member.give(m.GrantLanding(task=id))
+    member.give(m.GrantLanding(task=id))
+    pass_on(member, keeper)
+    first, second = [out.message for out in keeper.store.load().outbox]
+    member.give(first, source="repo.a")
+    assert member.task(id).state is State.INTEGRATING
+    # It conflicts, is worked on again and approved anew; the lock was given back long ago, and another task has it.
+    member.complete(id, i.CandidateConflicted(base="b2", start="c", paths=("x",)))
+    pass_on(member, keeper)
+    other = keeper.add()
+    keeper.approve(other)
+    keeper.give(m.GrantLanding(task=other))
+    assert keeper.task(other).state is State.INTEGRATING
+    member.approve(id)
+    if restarted:
+        member.restart()
+    member.give(second, source="repo.a")
+    assert member.task(id).state is State.APPROVED
+
+
+def test_a_durable_message_is_handled_once_and_one_that_is_too_early_waits() -> None:
+    keeper = Desk("a", members=("a", "b"))
+    ask = m.RequestLanding(stream="s", seq=1, repo="b", task="b-1", members=("a", "b"))
+    release = m.ReleaseLanding(stream="s", seq=2, repo="b", task="b-1")
+    keeper.give(release, source="repo.b")
+    assert [one.seq for one in keeper.take(m.DurableAcknowledged)] == [0]
+    keeper.give(ask, source="repo.b")
+    keeper.give(release, source="repo.b")
+    keeper.restart()
+    keeper.give(ask, source="repo.b")
+    assert [one.seq for one in keeper.take(m.DurableAcknowledged)] == [2]
+    assert keeper.store.load().records["landing"]["task"] == "", "the request was handled before"
+
+
+def test_what_is_in_the_outbox_is_sent_until_it_is_acknowledged() -> None:
+    _, member, id = two_desks()
+    member.give(m.GrantLanding(task=id))
+    assert len(member.take(m.RequestLanding)) == 1
+    member.restart()
+    member.after(NUDGE_S)
+    [request] = member.take(m.RequestLanding)
+    member.give(m.DurableAcknowledged(stream="another", seq=9), source="repo.a")
+    member.after(NUDGE_S)
+    assert member.take(m.RequestLanding) == [request]
+    member.give(m.DurableAcknowledged(stream=request.stream, seq=request.seq), source="repo.a")
+    member.after(NUDGE_S)
+    assert member.take(m.RequestLanding) == []
+    assert member.store.load().outbox == ()
+
+
+def test_a_landing_that_was_intended_is_settled_after_a_restart() -> None:
+    desk = Desk()
+    id = desk.add()
+    desk.approve(id)
+    desk.give(m.GrantLanding(task=id))
+    desk.complete(id, i.CandidateBuilt(base="b", commit="c", tree="t", vector={"a": "c"}))
+    [move] = desk.take(i.MoveBranch)
+    assert desk.give(m.CancelTask(by="ann", task=id), id="too late").code == "refused"
+    desk.restart()
+    assert desk.take(i.MoveBranch) == [move]
+    desk.complete(id, i.BranchLanded(commit="c"))
+    assert desk.task(id).state is State.MERGED
+    assert replace(desk.task(id), changed_at=0.0) == replace(desk.ledger.tasks[id], changed_at=0.0)

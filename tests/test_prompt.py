@@ -1,0 +1,103 @@
+"""thrum.prompt: an agent is told what it needs, no more, and nothing that could be taken for something else."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from thrum.gate import CheckResult, Gate, GateResult, Verdict
+from thrum.prompt import NO_CHANGE_MARK, assemble, gate_setback, plain_text, trimmed
+from thrum.task import Attempt, Setback, Task
+
+TASK = Task(id="a-1", repo="a", title="Sort the list", description="It must be stable.")
+
+
+def failed(name: str = "test", **more: object) -> CheckResult:
+    values = {"exit_code": 1, "tail": "1 failed", "command": f"run {name}", **more}
+    return CheckResult(name=name, verdict=Verdict.FAILED, **values)  # type: ignore[arg-type]
+
+
+def test_a_first_prompt_holds_role_task_and_repository_and_the_way_to_say_that_nothing_is_needed() -> None:
+    text = assemble(TASK, role_text="You are careful.", repo_text="Tabs, no spaces.")
+    places = [text.index(part) for part in ("careful", "a-1: Sort the list", "stable", "Tabs", NO_CHANGE_MARK)]
+    assert places == sorted(places)
+    assert "What happened so far" not in text
+    assert text.endswith(".\n")
+
+
+def test_parts_that_are_empty_leave_no_trace() -> None:
+    text = assemble(Task(id="a-1", repo="a", title="t"), role_text=" \n", repo_text="\n")
+    assert "About this repository" not in text
+    assert "\n\n\n" not in text
+    assert text.startswith("# Task a-1: t\n\n")
+
+
+def test_a_retry_is_told_what_failed_and_how_often_it_may_still_try() -> None:
+    setbacks = (
+        Setback(cause="gate", text="\n\nGate `quality` failed in: fmt.\nmore of it", token=1),
+        Setback(cause="rejected", text="Use merge sort.", token=2),
+    )
+    attempts = (Attempt(token=1, base="b", files=("sort.py", "list.py")), Attempt(token=3, base="b"))
+    task = Task(id="a-1", repo="a", title="t", setbacks=setbacks, attempts=attempts, retries=1)
+    text = assemble(task, max_retries=3)
+    assert "A person looked at the change and asks for this:\n\nUse merge sort." in text
+    assert "- attempt 1, gate: Gate `quality` failed in: fmt.\n" in text
+    assert "more of it" not in text
+    assert "it changes: sort.py, list.py." in text
+    assert "This is retry 1 of 3." in text
+
+
+def test_a_cause_without_a_title_of_its_own_is_named() -> None:
+    task = Task(id="a-1", repo="a", title="t", setbacks=(Setback(cause="timed-out", text="It took too long."),))
+    assert "ended early (timed-out)" in assemble(task)
+
+
+def test_a_long_list_of_files_is_cut_and_says_so() -> None:
+    attempts = (Attempt(token=1, base="b", files=tuple(f"f{n}" for n in range(40))), Attempt(token=2, base="b"))
+    task = Task(id="a-1", repo="a", title="t", setbacks=(Setback(cause="gate", text="x"),), attempts=attempts)
+    text = assemble(task)
+    assert "f29 and 10 more" in text
+    assert "f30" not in text
+
+
+def test_a_failed_gate_tells_of_each_check_that_failed_and_names_those_that_passed() -> None:
+    passed = CheckResult(name="fmt", verdict=Verdict.PASSED, tail="all is well")
+    killed = failed("lint", exit_code=None, reason="took longer than 5 s", tail="")
+    text = gate_setback(GateResult(gate=Gate.QUALITY, verdict=Verdict.FAILED, checks=(passed, killed, failed())))
+    assert text.startswith("Gate `quality` failed in: lint, test.\nPassed: fmt.")
+    assert "Check `lint` (no exit code, took longer than 5 s), command: run lint\n```\n(it printed nothing)\n```" in text
+    assert "Check `test` (exit code 1), command: run test\n```\n1 failed\n```" in text
+    assert "all is well" not in text
+
+
+def test_the_output_of_many_failed_checks_is_cut_so_that_the_whole_stays_short() -> None:
+    checks = tuple(failed(f"c{n}", tail=f"start{n} " + "x" * 50_000 + f" end{n}") for n in range(8))
+    text = gate_setback(GateResult(gate=Gate.QUALITY, verdict=Verdict.FAILED, checks=checks))
+    assert len(text) < 20_000
+    for n in range(8):
+        assert f"start{n}" in text
+        assert f"end{n}" in text
+
+
+def test_escapes_of_a_terminal_do_not_reach_the_agent() -> None:
+    link = "\x1b]8;;https://example.org\x07here\x1b]8;;\x07"
+    assert plain_text(f"\x1b[31mred\x1b[0m\r\nnext\rlast\x00\x07\t{link}\x1b(B") == "red\nnext\nlast\there(B"
+
+
+@given(st.text(), st.integers(8, 200))
+def test_a_trimmed_text_keeps_both_ends_and_says_how_much_is_gone(text: str, limit_chars: int) -> None:
+    short = trimmed(text, limit_chars)
+    if len(text) <= limit_chars:
+        assert short == text
+        return
+    head, tail = limit_chars // 4, limit_chars - limit_chars // 4
+    assert short.startswith(text[:head])
+    assert short.endswith(text[-tail:])
+    assert f"[… {len(text) - limit_chars} characters left out …]" in short
+
+
+@given(st.text(st.characters(codec="utf-8")))
+def test_plain_text_holds_no_control_character_but_line_ends_and_tabs(text: str) -> None:
+    shown = plain_text(text)
+    assert not [char for char in shown if (ord(char) < 32 and char not in "\n\t") or ord(char) == 127]
+    assert plain_text(shown) == shown
