@@ -24,7 +24,7 @@ from typing import Protocol
 
 from thrum.config import Project
 from thrum.configfile import load_snapshot
-from thrum.errors import BusyError, Exit, StoreDamagedError
+from thrum.errors import BusyError, Exit, StoreDamagedError, StoreError
 from thrum.messages import Envelope
 from thrum.places import Places
 from thrum.wire import PING_EVERY_S, Dealer, new_incarnation
@@ -128,9 +128,9 @@ def main(
     except BusyError as error:
         log.info("%s ends: %s", args.name, error.message)
         return Exit.TRY_LATER
-    except StoreDamagedError as error:
-        log.error("%s ends: %s", args.name, error.message)
-        return DAMAGED
+    except StoreError as error:
+        log.error("%s ends: %s", args.name, error.message, extra={"remedy": error.remedy})
+        return DAMAGED if isinstance(error, StoreDamagedError) else Exit.TRY_LATER
     except Exception:  # one of the two places that catch broadly: whatever it was, it must be in the log
         log.exception("%s ends on an error; its supervisor starts it anew", args.name)
         return 1
@@ -231,6 +231,7 @@ class _JsonLines(logging.Formatter):
     """One JSON object a line: time, level, actor, text, and whatever `extra` held."""
 
     _known = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
+    _encode = json.JSONEncoder(default=str, ensure_ascii=False).encode
 
     def __init__(self, actor: str) -> None:
         super().__init__()
@@ -246,7 +247,7 @@ class _JsonLines(logging.Formatter):
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str, ensure_ascii=False)
+        return self._encode(line)
 
 
 def configure_logging(actor: str, level: int = logging.INFO) -> None:

@@ -75,7 +75,7 @@ class Worldly:
                 max_retries=self._project.pipeline.engine.max_retries,
             )
             digest = self._outputs.keep(prompt.encode())
-        except ThrumError as error:
+        except (ThrumError, OSError) as error:
             return i.AttemptBlocked(token=effect.token, reason=words(error))
         return i.AttemptPrepared(
             token=effect.token,

@@ -25,6 +25,7 @@ from thrum.job import Ending, Job, Outcome
 from thrum.messages import Envelope
 from thrum.runners import ran_nothing
 from thrum.sandbox import Sandbox, open_sandbox
+from thrum.sandbox.process import StopEvent
 from thrum.setups import Setups, shell
 from thrum.wire import Dealer
 from thrum.workspace import Workspace
@@ -211,7 +212,7 @@ class GateActor:
         self.done = True
 
     def close(self) -> None:
-        self._thread.close()
+        self._thread.close(deadline_s=15.0)
         self._runner.close()
 
     def _receive(self, envelope: Envelope, now: float) -> None:
@@ -224,7 +225,7 @@ class GateActor:
                     self._current[1].add(header.sender)
                 # Any other was sent on an outdated credit: it is asked for again.
             case m.RunGate():
-                stop = threading.Event()
+                stop = StopEvent()
                 self._current = (body, {header.sender}, stop)
                 self._thread.submit(lambda: effects.Outcome(effect=self._runner.run(body, stop)))
                 self._beat(now)

@@ -7,8 +7,10 @@ then send and act. A write that fails ends the process; nothing that it did not 
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -19,12 +21,13 @@ from thrum import messages as m
 from thrum.batch import Loaded
 from thrum.checks import definition_digest, gate_checks, gate_config, integration_set, requirement, share
 from thrum.config import IntegrationConfig, Project, RepoConfig
-from thrum.errors import Exit, NotFoundError, ThrumError
+from thrum.errors import Exit, NotFoundError, StoreError, ThrumError
 from thrum.files import OutputStore, secret
 from thrum.gate import Gate, Verdict
 from thrum.messages import Envelope
 from thrum.pipeline.draft import Rules
 from thrum.records import to_plain
+from thrum.sandbox.marks import MARK
 from thrum.storage import open_store
 from thrum.store import Store
 from thrum.wire import Dealer
@@ -139,21 +142,36 @@ class RepoActor:
         if self._stopping:
             for worker in self._workers.values():
                 worker.terminate()
+            deadline = time.monotonic() + WORKER_STOP_S
             for worker in self._workers.values():
-                worker.wait(timeout=WORKER_STOP_S)
+                try:
+                    worker.wait(max(0.0, deadline - time.monotonic()))
+                except subprocess.TimeoutExpired:
+                    worker.kill()  # what its attempt left is harvested by the next worker in its slot
+                    worker.wait()
 
     # --- Steps --------------------------------------------------------------------------------------------------
 
     def _commit(self, now: float) -> None:
         turn = self._ledger.turn(now)
         if turn.batch is not None:
-            self._store.write(turn.batch)
+            try:
+                self._store.write(turn.batch)
+            except StoreError as error:
+                self._tell_unwritten(turn.sends, error)
+                raise
         for send in turn.sends:
             self._send(send)
         for event in turn.batch.events if turn.batch is not None else ():
             log.info("%s: %s", event.task, event.kind, extra={"seq": event.seq, "data": event.data})
         for effect in turn.effects:
             self._carry_out(effect)
+
+    def _tell_unwritten(self, sends: tuple[Send, ...], error: StoreError) -> None:
+        """Whoever waits for an answer shall not wait in vain: what could not be written is not done."""
+        for send in sends:
+            if isinstance(send.body, m.Reply):
+                self._dealer.send(send.destination, _refusal(error), correlation=send.correlation)
 
     def _send(self, send: Send) -> None:
         ttl_s = 10.0 if send.destination.startswith("topic:") else 0.0
@@ -253,9 +271,15 @@ class RepoActor:
         command = [sys.executable, "-m", "thrum.actors.worker", "--name", worker, "--endpoint", told.endpoint]
         command += ["--snapshot", str(told.snapshot), "--watch", str(told.supervisor_pid)]
         with log_path.open("ab") as log_file:
-            # A session of its own: the worker must outlive us, and no terminal's Ctrl-C is for it.
+            # A session of its own: the worker must outlive us, and no terminal's Ctrl-C is for it. By its mark the
+            # supervisor finds it, should nobody be left to end it.
             self._workers[worker] = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=log_file, stderr=log_file, start_new_session=True
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=log_file,
+                stderr=log_file,
+                start_new_session=True,
+                env={**os.environ, MARK: f"{told.places.mark}.process.{worker}"},
             )
 
 

@@ -7,10 +7,10 @@ its supervisor.
 
 from __future__ import annotations
 
+import codecs
 import logging
 import os
 import sys
-import threading
 import time
 from collections import deque
 
@@ -19,6 +19,7 @@ from thrum.config import RepoConfig
 from thrum.errors import NotFoundError
 from thrum.files import Lock
 from thrum.messages import Envelope
+from thrum.sandbox.process import StopEvent
 from thrum.task import AttemptEnding
 from thrum.wire import Dealer
 
@@ -45,11 +46,12 @@ class WorkerActor:
         self._repo = f"repo.{repo.name}"
         self._slot = Slot(told, repo, self._number)
         self._thread = effects.EffectThread()
-        self._stop = threading.Event()
+        self._stop = StopEvent()
         self._asked: m.RunAttempt | None = None
         self._report: m.AttemptReported | None = None
         self._printed: deque[tuple[int, bytes]] = deque()
         self._offset = 0
+        self._decoder = _decoder()
         self._beat_at = 0.0
         self._report_at = float("inf")
         self._idle_since = time.time()
@@ -123,7 +125,7 @@ class WorkerActor:
     def _run(self, body: m.RunAttempt, now: float) -> None:
         if self._asked is None and not self._stop.is_set():
             self._asked = body
-            self._offset = 0
+            self._offset, self._decoder = 0, _decoder()
             self._thread.submit(lambda: effects.Outcome(effect=self._slot.run(body, self._stop, self._print)))
         if self._report is not None:
             self._send_report(self._report, now)
@@ -134,7 +136,7 @@ class WorkerActor:
             # It never came to us, or is over and forgotten: its slot must be freed all the same.
             stopped = AttemptEnding.STOPPED.value
             self._dealer.send(self._repo, m.AttemptReported(task=body.task, token=body.token, ending=stopped))
-        elif (self._asked.task, self._asked.token) == (body.task, body.token):
+        elif (self._asked.task, self._asked.token) == (body.task, body.token) and self._report is None:
             self._stop.set()
         self._beat(now)
 
@@ -160,7 +162,10 @@ class WorkerActor:
         if now - self._seen_at > ALONE_S:
             log.warning("the repo actor stays away; ending")
             self.done = True
-        if self._asked is None and (self._ending or now - self._idle_since > IDLE_S):
+        if self._asked is None and now - self._idle_since > IDLE_S:
+            self.done = True
+        # A report is in the journal before it is here: the next worker in the slot sends it again.
+        if self._ending and (self._asked is None or self._report is not None):
             self.done = True
 
     # --- Output -------------------------------------------------------------------------------------------------
@@ -175,9 +180,14 @@ class WorkerActor:
         asked = self._asked
         while self._printed and asked is not None:
             offset, data = self._printed.popleft()
-            text = data.decode(errors="replace")
+            offset -= len(self._decoder.getstate()[0])  # a character may be split over two pieces
+            text = self._decoder.decode(data)
             output = m.AgentOutput(task=asked.task, token=asked.token, offset=offset, text=text)
             self._dealer.send(f"topic:output.{asked.task}", output, ttl_s=10.0)
+
+
+def _decoder() -> codecs.IncrementalDecoder:
+    return codecs.getincrementaldecoder("utf-8")("replace")
 
 
 def _slot_of(told: base.Situation) -> tuple[RepoConfig, str]:

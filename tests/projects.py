@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from repositories import make_repository
+from tests.repositories import make_repository
 
 SOURCE = Path(__file__).parent.parent
 

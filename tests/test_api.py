@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from projects import ThrumProject
-from repositories import git
 
+from tests.projects import ThrumProject
+from tests.repositories import git
 from thrum.actors import api
 from thrum.actors.api_app import STATUS
 from thrum.errors import BusyError, ThrumError

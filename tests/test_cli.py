@@ -16,8 +16,9 @@ from typing import Any
 
 import psutil
 import pytest
-from projects import SOURCE, ThrumProject, environment
-from repositories import commit, git, make_repository
+
+from tests.projects import SOURCE, ThrumProject, environment
+from tests.repositories import commit, git, make_repository
 
 HEAD_OF_TASK = {
     "id": str, "repo": str, "title": str, "state": str, "retries": int, "waiting_for": str,
@@ -212,8 +213,11 @@ def test_what_does_not_wait_cannot_be_approved(project: ThrumProject) -> None:
 
 
 def test_outside_of_a_project_the_error_names_the_way_in(tmp_path: Path) -> None:
-    ran = python("import sys; from thrum.cli import main; sys.exit(main(['task', 'list']))", HOME=str(tmp_path))
-    assert ran.returncode == 2
+    ran = subprocess.run(
+        [sys.executable, "-m", "thrum", "task", "list"],
+        cwd=tmp_path, env=environment({}), capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert (ran.returncode, ran.stdout) == (2, "")
     assert "thrum init" in ran.stderr
 
 

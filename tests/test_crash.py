@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from systems import System, git, landings, systems
 
+from tests.systems import System, git, landings, systems
 from thrum.messages import AddTask, ApproveTask, GetTasks, TaskChanged
 from thrum.scheduling import owner
 from thrum.storage import examine

@@ -13,8 +13,8 @@ from typing import Any
 
 import psutil
 import pytest
-from repositories import git
 
+from tests.repositories import git
 from thrum.gate import CheckResult, Gate, GateResult, Verdict
 from thrum.prompt import assemble, gate_setback
 from thrum.task import Attempt, Setback, Task

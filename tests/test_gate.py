@@ -12,8 +12,8 @@ from typing import Any
 
 import psutil
 import pytest
-from repositories import commit, git, make_repository
 
+from tests.repositories import commit, git, make_repository
 from tests.requirements import needs
 from thrum.actors.gate import CheckRunner
 from thrum.config import EngineConfig, PipelineConfig, Project, RepoConfig, SandboxConfig
@@ -153,7 +153,12 @@ def test_a_check_sees_the_commit_that_it_is_asked_about_not_the_branch(house: Ho
 @pytest.mark.parametrize("house", ["os-native"], indirect=True)
 def test_a_check_writes_nowhere_but_in_its_checkout(house: House) -> None:
     before = git(house.one, "rev-parse", "main")
-    targets = (house.one / "README", house.one / "evil", house.directory / ".thrum/evil", house.directory / "shown/evil")
+    targets = (
+        house.one / "README",
+        house.one / "evil",
+        house.directory / ".thrum/evil",
+        house.directory / "shown/evil",
+    )
     attacks = "; ".join(f"echo evil > '{target}'" for target in targets)
     house.check(f"{attacks}; git push -q '{house.one}' +HEAD~0:refs/heads/main; git update-ref refs/heads/main HEAD")
     assert (house.one / "README").read_text() == "hello\n"

@@ -17,7 +17,7 @@ PASSED, FAILED, COULD_NOT = Verdict.PASSED, Verdict.FAILED, Verdict.COULD_NOT_RU
 
 def runs(**plan: Any) -> GateRuns:
     made = GatePlan(**{"checks": CHECKS, "definition": "d", **plan})
-    return GateRuns({gate: made for gate in (Gate.QUALITY, Gate.PROOF, Gate.INTEGRATION)})
+    return GateRuns(dict.fromkeys((Gate.QUALITY, Gate.PROOF, Gate.INTEGRATION), made))
 
 
 def wanted(gate: Gate = Gate.QUALITY, attempt: int = 1) -> i.RunChecks:

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from repositories import make_repository
+
+from tests.repositories import make_repository
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAVY = {"click", "falcon", "msgpack", "plyvel", "psutil", "rich", "waitress", "zmq"}

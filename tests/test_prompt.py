@@ -65,7 +65,9 @@ def test_a_failed_gate_tells_of_each_check_that_failed_and_names_those_that_pass
     killed = failed("lint", exit_code=None, reason="took longer than 5 s", tail="")
     text = gate_setback(GateResult(gate=Gate.QUALITY, verdict=Verdict.FAILED, checks=(passed, killed, failed())))
     assert text.startswith("Gate `quality` failed in: lint, test.\nPassed: fmt.")
-    assert "Check `lint` (no exit code, took longer than 5 s), command: run lint\n```\n(it printed nothing)\n```" in text
+    assert (
+        "Check `lint` (no exit code, took longer than 5 s), command: run lint\n```\n(it printed nothing)\n```" in text
+    )
     assert "Check `test` (exit code 1), command: run test\n```\n1 failed\n```" in text
     assert "all is well" not in text
 
@@ -81,7 +83,7 @@ def test_the_output_of_many_failed_checks_is_cut_so_that_the_whole_stays_short()
 
 def test_escapes_of_a_terminal_do_not_reach_the_agent() -> None:
     link = "\x1b]8;;https://example.org\x07here\x1b]8;;\x07"
-    assert plain_text(f"\x1b[31mred\x1b[0m\r\nnext\rlast\x00\x07\t{link}\x1b(B") == "red\nnext\nlast\there(B"
+    assert plain_text(f"\x1b[31mred\x1b[0m\r\nnext\rlast\x00\x07\t{link}\x1b(B") == "red\nnext\nlast\there"
 
 
 @given(st.text(), st.integers(8, 200))

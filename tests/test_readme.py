@@ -10,8 +10,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from repositories import git, make_repository
 
+from tests.repositories import git, make_repository
 from thrum.config import PipelineConfig, RepoConfig, ReposConfig
 from thrum.errors import Exit
 from thrum.records import from_plain

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import subprocess
 import sys
 from collections import Counter
@@ -12,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from simulation import Broken, Plan, Simulation
-from simulation.mutations import ledger_without_dedup, ledger_without_fence, store_without_sync
 
+from tests.simulation import Broken, Plan, Simulation
+from tests.simulation.mutations import ledger_without_dedup, ledger_without_fence, store_without_sync
 from thrum.messages import AddTask
 
 CHAOS_S = 100.0
@@ -66,7 +65,7 @@ def test_without_a_safeguard_a_promise_breaks(without: dict[str, Any], promise: 
 
 REPLAY = """
 import hashlib, sys
-from simulation import Plan, Simulation
+from tests.simulation import Plan, Simulation
 run = Simulation(Plan(seed=int(sys.argv[1]), chaos_s=60.0))
 run.run()
 print(len(run.world.trace), hashlib.sha256("\\n".join(run.world.trace).encode()).hexdigest())

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from store_model import REPO, filled
 
+from tests.store_model import REPO, filled
 from thrum.batch import Batch
 from thrum.errors import StoreDamagedError, StoreError, StoreInUseError
 from thrum.storage import LevelRows, examine, open_store, set_aside

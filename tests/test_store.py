@@ -13,8 +13,8 @@ import msgpack
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from store_model import REPO, Model, all_fields, filled
 
+from tests.store_model import REPO, Model, all_fields, filled
 from thrum.batch import Batch, KeptReply, Outgoing
 from thrum.errors import StoreDamagedError, StoreError
 from thrum.messages import ReleaseLanding, Reply

@@ -11,7 +11,7 @@ from thrum.scheduling import owner
 
 TITLE_CHARS = 300
 DESCRIPTION_BYTES = 256 * 1024
-_CONTROL = re.compile("[\\x00-\\x1f\\x7f-\\x9f]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 def check_new_task(asked: AddTask, *, repo: str, known: Container[str]) -> None:

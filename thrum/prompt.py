@@ -12,7 +12,7 @@ NO_CHANGE_MARK = "THRUM: no-change-needed:"
 """An agent that prints a line beginning so, with its reason behind it, claims that nothing needs to be done."""
 
 _TAIL_CHARS = 6000
-_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-Z\\-_])")
+_ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]+[0-~]|[@-Z\\-_])")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 

@@ -82,9 +82,7 @@ def to_plain(value: Any) -> Any:
     fields = _field_names(kind)  # type: ignore[arg-type]  # mypy holds type[Any] for unhashable
     if fields is not None:
         # Most fields are plain: a call for each of them would be half of the time that this takes.
-        return {
-            name: item if type(item := getattr(value, name)) in _PLAIN else to_plain(item) for name in fields
-        }
+        return {name: item if type(item := getattr(value, name)) in _PLAIN else to_plain(item) for name in fields}
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, (tuple, list)):

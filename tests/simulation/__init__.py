@@ -5,7 +5,7 @@ Simulated are git, workers, gate actors and people (`world`, `bus`, `git`, `proc
 whatever happens is checked from outside (`promises`). A run is a function of its seed alone.
 """
 
-from simulation.house import Plan, Simulation
-from simulation.promises import Broken
+from tests.simulation.house import Plan, Simulation
+from tests.simulation.promises import Broken
 
 __all__ = ["Broken", "Plan", "Simulation"]

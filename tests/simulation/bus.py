@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from simulation.world import FAR, Killed, World
+from tests.simulation.world import FAR, Killed, World
 from thrum import messages as m
 from thrum.broker.peers import Send
 from thrum.broker.routing import Router

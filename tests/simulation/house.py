@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from simulation.bus import WIRES, Bus, Process
-from simulation.git import Commit, Repository, commit
-from simulation.people import Person
-from simulation.processes import GateProcess, SchedulerProcess, Slot, WorkerProcess
-from simulation.promises import Broken, Promises
-from simulation.repo_process import RepoProcess
-from simulation.world import Killed, World
+from tests.simulation.bus import WIRES, Bus, Process
+from tests.simulation.git import Commit, Repository, commit
+from tests.simulation.people import Person
+from tests.simulation.processes import GateProcess, SchedulerProcess, Slot, WorkerProcess
+from tests.simulation.promises import Broken, Promises
+from tests.simulation.repo_process import RepoProcess
+from tests.simulation.world import Killed, World
 from thrum.actors.gate_runs import GatePlan
 from thrum.actors.ledger import Ledger, Setup
 from thrum.batch import Loaded

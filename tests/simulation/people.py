@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from simulation.bus import Process
+from tests.simulation.bus import Process
 from thrum import messages as m
 from thrum.task import State
 
 if TYPE_CHECKING:
-    from simulation.house import Simulation
+    from tests.simulation.house import Simulation
 
 ASK_AGAIN_S = 1.0
 LOOK_S = 5.0

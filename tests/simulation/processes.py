@@ -6,9 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from simulation.bus import Process
-from simulation.git import Tree, commit, is_good, tree_id
-from simulation.world import FAR, Killed
+from tests.simulation.bus import Process
+from tests.simulation.git import Tree, commit, is_good, tree_id
+from tests.simulation.world import FAR, Killed
 from thrum import messages as m
 from thrum.actors.scheduler import SchedulerMachine
 from thrum.gate import Check, CheckResult, Gate, Verdict
@@ -16,7 +16,7 @@ from thrum.scheduling import owner
 from thrum.task import AttemptEnding
 
 if TYPE_CHECKING:
-    from simulation.house import Simulation
+    from tests.simulation.house import Simulation
 
 PING_S = 2.0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from simulation.git import Commit, Repository, tree_id
+from tests.simulation.git import Commit, Repository, tree_id
 from thrum import messages as m
 from thrum.actors.scheduler import HEARING_S
 from thrum.batch import Batch
@@ -17,7 +17,7 @@ from thrum.store import Store
 from thrum.task import ENDS, Attempt, State, Task
 
 if TYPE_CHECKING:
-    from simulation.house import Simulation
+    from tests.simulation.house import Simulation
 
 SETTLED_S = 60.0
 """So long after the last fault the global cap is kept without exception."""

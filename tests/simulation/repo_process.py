@@ -9,16 +9,16 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from simulation.bus import Process
-from simulation.git import tree_id
-from simulation.world import Killed
+from tests.simulation.bus import Process
+from tests.simulation.git import tree_id
+from tests.simulation.world import Killed
 from thrum import inputs as i
 from thrum import messages as m
 from thrum.actors.ledger import ImportAttempt
 from thrum.task import AttemptEnding
 
 if TYPE_CHECKING:
-    from simulation.house import Simulation
+    from tests.simulation.house import Simulation
 
 STOP_S = 20.0
 

@@ -15,6 +15,7 @@ from thrum.cli.session import Session, project_directory
 from thrum.errors import BusyError
 
 RELOAD_S = 60.0
+API_S = 15.0
 
 
 @click.command(cls=Command)
@@ -35,7 +36,7 @@ def up(detach: bool, agents: int, ready_fd: int | None) -> int:
         return 0
 
     def ready(state: dict[str, Any]) -> None:
-        _tell_up(state, as_json)
+        _tell_up(_with_api(session.directory, state), as_json)
         if ready_fd is None:
             console.note("Ctrl-C ends it.")
         else:
@@ -43,6 +44,21 @@ def up(detach: bool, agents: int, ready_fd: int | None) -> int:
             os.close(ready_fd)
 
     return tree.supervise(session.directory, project, agents=agents, on_ready=ready)
+
+
+def _with_api(directory: Path, state: dict[str, Any]) -> dict[str, Any]:
+    """The state once the API listens too, or will not."""
+    from thrum.standing import state as what_is_up
+
+    deadline = time.monotonic() + API_S
+    while not state.get("api") and _api_is(state, "running", "restarting") and time.monotonic() < deadline:
+        time.sleep(0.02)
+        state = what_is_up(directory) or {}
+    return state
+
+
+def _api_is(state: dict[str, Any], *states: str) -> bool:
+    return any(actor["name"] == "api" and actor["state"] in states for actor in state.get("actors", ()))
 
 
 def _tell_up(state: dict[str, Any], as_json: bool) -> None:

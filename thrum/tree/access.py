@@ -14,14 +14,14 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from thrum.client import Client
 from thrum.config import Project
 from thrum.configfile import save_snapshot
-from thrum.errors import BusyError, NotFoundError, ThrumError
+from thrum.errors import BusyError, Exit, NotFoundError, ThrumError
 from thrum.files import Holder, Lock, holder_of, secret
 from thrum.messages import GetRepoStatus, GetSchedule
 from thrum.places import Places
@@ -91,10 +91,9 @@ def _await_actors(endpoint: str, actors: dict[str, subprocess.Popen[bytes]], pla
                     break
                 except BusyError:
                     if process.poll() is not None:
+                        kind = BusyError if process.returncode == Exit.TRY_LATER else ThrumError
                         words = last_words(name, places.logs)
-                        raise ThrumError(
-                            f"{name} did not start: {words}", remedy="`thrum check` looks deeper"
-                        ) from None
+                        raise kind(f"{name} did not start: {words}", remedy="`thrum check` looks deeper") from None
                     if time.monotonic() >= deadline:
                         raise
 
@@ -223,11 +222,13 @@ def down(directory: Path, *, now: bool = False, deadline_s: float = 60.0) -> boo
         BusyError: it has not ended at the deadline.
     """
     places = Places(directory)
-    holder = holder_of(places.lock)
+    holder = _standing(directory)
     if holder is None:
         return False
-    for _ in range(2 if now else 1):
-        os.kill(holder.pid, signal.SIGTERM)
+    # Two different ones: of two that are the same, one is lost while the first is still on its way.
+    with suppress(ProcessLookupError):
+        for number in (signal.SIGTERM, signal.SIGINT) if now else (signal.SIGTERM,):
+            os.kill(holder.pid, number)
     try:
         Lock(places.lock, kind="command").acquire(deadline_s=deadline_s).release()
     except BusyError as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -121,12 +122,22 @@ def spawn_broker(spec: Spec, logs: Path) -> subprocess.Popen[bytes]:
 
 
 def last_words(name: str, logs: Path) -> str:
-    """The last line that a process logged, for a person."""
+    """The last thing that a process logged, for a person."""
     try:
         lines = (logs / f"{name}.log").read_text(errors="replace").strip().splitlines()
     except FileNotFoundError:
         return "it logged nothing"
-    return lines[-1][-500:] if lines else "it logged nothing"
+    return _text(lines[-1])[-500:] if lines else "it logged nothing"
+
+
+def _text(line: str) -> str:
+    """The text of a log line, which is JSON if one of our actors wrote it."""
+    try:
+        record = json.loads(line)
+    except ValueError:
+        return line
+    words = str(record.get("traceback", "")).strip().rpartition("\n")[2]
+    return words or str(record.get("text", line))
 
 
 def end(process: subprocess.Popen[bytes], deadline_s: float) -> None:

@@ -1,7 +1,7 @@
 """The supervisor: starts the tree, starts anew what ends, and ends everything in order. It knows of no task.
 
 One for one: at most `RESTARTS` in `WINDOW_S` with a growing, jittered pause; past that the actor is marked failed
-and the others go on. Without its broker a tree is nothing: when that fails, all of it ends.
+and the others go on (it is tried again from time to time if the cause lies outside of it). Without its broker a tree is nothing: when that fails, all of it ends.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 from thrum.actors.base import DAMAGED
 from thrum.config import Project
 from thrum.configfile import load, save_snapshot
-from thrum.errors import ThrumError
+from thrum.errors import Exit, ThrumError
 from thrum.files import write_atomically
 from thrum.places import Places
 from thrum.sandbox import sweep
@@ -31,6 +31,8 @@ log = logging.getLogger(__name__)
 
 RESTARTS = 5
 WINDOW_S = 60.0
+AGAIN_S = 15.0
+"""The pause before an actor that was given up for an outside cause is tried again."""
 STOP_S = 25.0
 
 
@@ -98,10 +100,9 @@ class Supervisor:
     def _start_all(self) -> None:
         spec = broker_spec(self.endpoint, os.getpid())
         self._adopt(_Child(spec=spec), spawn_broker(spec, self._places.logs))
-        self._start_actors()
+        self._start_actors(save_snapshot(self._project, self._places.snapshots))
 
-    def _start_actors(self) -> None:
-        snapshot = save_snapshot(self._project, self._places.snapshots)
+    def _start_actors(self, snapshot: Path) -> None:
         specs = actor_specs(self._project, snapshot, self.endpoint, os.getpid(), agents=self._agents, work=self._work)
         for spec in sorted(specs, key=lambda spec: spec.rank):
             self._start(_Child(spec=spec))
@@ -147,9 +148,11 @@ class Supervisor:
         recent = [at for at in child.started if at > time.monotonic() - WINDOW_S]
         words = last_words(name, self._places.logs)
         if code == DAMAGED or len(recent) > RESTARTS:
-            child.failed = _text(words)
+            child.failed = words
             log.error("%s is given up; `thrum status` says why", name, extra={"exit_code": code, "reason": words})
             self.failed = self.failed or child.spec.rank == 0
+            # What says of itself that it is not to blame (a full disk, a store in use) may find things mended.
+            child.start_at = time.monotonic() + AGAIN_S if code == Exit.TRY_LATER else 0.0
             return
         pause_s = min(5.0, 0.1 * 2.0 ** len(recent)) * random.uniform(0.5, 1.0)
         child.restarts += 1
@@ -168,13 +171,17 @@ class Supervisor:
     def _reload_all(self) -> None:
         try:
             project = load(self._places.directory)
-        except ThrumError as error:
-            log.error("the configuration is left as it was: %s", error.message)
+            snapshot = save_snapshot(project, self._places.snapshots)
+        except (ThrumError, OSError) as error:
+            log.error("the configuration is left as it was: %s", error)
             return
-        self._project = project
         for name in self._stop_actors():
             self._children.pop(name, None)
-        self._start_actors()
+        sweep(self._places.mark)  # workers that outlived an earlier life of their repo actor run by the old one
+        if self._stops:
+            return
+        self._project = project
+        self._start_actors(snapshot)
         log.info("the configuration was read anew", extra={"digest": project.digest})
 
     # --- Stopping -----------------------------------------------------------------------------------------------
@@ -235,7 +242,10 @@ class Supervisor:
             "digest": self._project.digest,
             "actors": [_row(child) for child in self._children.values()],
         }
-        write_atomically(self._places.tree, json.dumps(state).encode())
+        try:
+            write_atomically(self._places.tree, json.dumps(state).encode())
+        except OSError as error:
+            log.error("what is up cannot be told to `thrum status`: %s", error)
 
 
 def _row(child: _Child) -> dict[str, Any]:
@@ -247,13 +257,3 @@ def _row(child: _Child) -> dict[str, Any]:
         "state": state,
         "reason": child.failed,
     }
-
-
-def _text(line: str) -> str:
-    """The text of a log line, which is JSON if one of our actors wrote it."""
-    try:
-        record = json.loads(line)
-    except ValueError:
-        return line
-    words = str(record.get("traceback", "")).strip().rpartition("\n")[2]
-    return words or str(record.get("text", line))
