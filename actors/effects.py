@@ -27,7 +27,7 @@ from thrum.git.repository import Blocked, Landed, Moved, Repository
 from thrum.prompt import assemble
 from thrum.task import AttemptEnding, Task
 
-from .ledger import ImportAttempt
+from .turn import ImportAttempt
 
 log = logging.getLogger(__name__)
 

@@ -8,27 +8,27 @@ the batch of `turn` is written: whoever cannot write it must throw the ledger aw
 
 from __future__ import annotations
 
-import hmac
-from collections import Counter
 from collections.abc import Callable, Container
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from itertools import takewhile
 from typing import Any
 
 from thrum import inputs as i
 from thrum import messages as m
-from thrum.batch import Batch, KeptReply, Loaded, Outgoing
-from thrum.errors import AuthError, NotFoundError, ThrumError, UsageError
-from thrum.gate import Gate
+from thrum.batch import KeptReply, Loaded
+from thrum.errors import NotFoundError, ThrumError, UsageError
 from thrum.intake import check_new_task
 from thrum.pipeline import decide
 from thrum.pipeline.attempts import wants_slot, with_worker
-from thrum.pipeline.draft import Rules
 from thrum.records import to_plain
 from thrum.task import ENDS, Event, State, Task, WaitingFor
 
-from .gate_runs import GatePlan, GateRuns
+from .gate_runs import GateRuns
 from .landing_lock import LandingLock
+from .people import admit, input_of, status_of, summary
+from .setup import Setup
+from .streams import Streams
+from .turn import Gathered, ImportAttempt, Send, Turn
 
 REPLY_KEPT_S = 86_400.0
 ANNOUNCE_S = 5.0
@@ -36,94 +36,6 @@ NUDGE_S = 3.0
 """A worker that was told something and does not answer is told again after this."""
 SILENCE_S = 15.0
 """A worker that says nothing for this long is looked after: it sends a heartbeat every 3 s."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setup:
-    """What the configuration says about this repository, and who the actor is."""
-
-    repo: str
-    rules: Rules
-    plans: dict[Gate, GatePlan]
-    concurrency: int = 1
-    token: str = ""
-    """The project's secret that every command must carry; empty admits all (the simulator)."""
-    pool: str = "pool:gate@local"
-    integration_set: tuple[str, ...] = ()
-    """The repositories that land together, in order; the first one's actor keeps the lock."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Send:
-    """A message to be sent once the batch is written; `id` is empty where any will do."""
-
-    destination: str
-    body: m.Message
-    id: str = ""
-    correlation: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ImportAttempt:
-    """Import and pin what a worker reported, then complete with `AttemptEnded`."""
-
-    task: str
-    base: str
-    report: m.AttemptReported
-    worker: str
-    """The address of the worker, to be acknowledged once the outcome is written."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
-    """What one step of the ledger wants: write `batch`, then send, then carry out, in this order."""
-
-    batch: Batch | None
-    sends: tuple[Send, ...]
-    effects: tuple[i.Effect | ImportAttempt, ...]
-
-
-@dataclass(slots=True)
-class _Gathered:
-    """What came together since the last turn."""
-
-    events: list[Event] = field(default_factory=list)
-    touched: dict[str, Task] = field(default_factory=dict)
-    marks: dict[str, int] = field(default_factory=dict)
-    replies: dict[str, KeptReply] = field(default_factory=dict)
-    dropped_replies: list[str] = field(default_factory=list)
-    outbox: list[Outgoing] = field(default_factory=list)
-    dropped_outbox: list[tuple[str, int]] = field(default_factory=list)
-    records: dict[str, Any] = field(default_factory=dict)
-    next_number: int = 0
-    sends: list[Send] = field(default_factory=list)
-    news: list[Send] = field(default_factory=list)
-    """Streams, which are sent last: nobody waits for them."""
-    effects: list[i.Effect | ImportAttempt] = field(default_factory=list)
-
-    def batch(self) -> Batch | None:
-        written = (
-            self.events,
-            self.marks,
-            self.replies,
-            self.dropped_replies,
-            self.outbox,
-            self.dropped_outbox,
-            self.records,
-        )
-        if not any(written):
-            return None
-        return Batch(
-            events=tuple(self.events),
-            tasks=tuple(self.touched.values()),
-            marks=self.marks,
-            replies=self.replies,
-            dropped_replies=tuple(self.dropped_replies),
-            outbox=tuple(self.outbox),
-            dropped_outbox=tuple(self.dropped_outbox),
-            records=self.records,
-            next_number=self.next_number,
-        )
 
 
 class Ledger:
@@ -134,14 +46,11 @@ class Ledger:
         self.setup = setup
         self.tasks = dict(loaded.tasks)
         self.epoch = epoch
-        self._stream = loaded.epoch
+        self._streams = Streams(loaded)
         self._seq = loaded.last_seq
         self._next_number = loaded.next_number
-        self._marks = dict(loaded.marks)
         self._replies = dict(sorted(loaded.replies.items(), key=lambda item: item[1].at))
         """Oldest first."""
-        self._outbox = {(out.destination, out.message.seq): out for out in loaded.outbox}
-        self._next_out = dict(loaded.next_out)
         self._lock = LandingLock(loaded.records.get("landing"))
         self._fence: list[Any] = loaded.records.get("fence") or ["", 0]
         """The stream and the fence of the last landing that another repository granted."""
@@ -157,7 +66,7 @@ class Ledger:
         self._announce_seq = 0
         self._announce_at = 0.0
         self._changed: dict[str, Task] = {}
-        self._gathered = _Gathered()
+        self._gathered = Gathered()
         for task in self.tasks.values():
             self._index(task)
 
@@ -202,7 +111,7 @@ class Ledger:
             case m.Durable():
                 self._durable(header, body, now)
             case m.DurableAcknowledged():
-                self._acknowledged(header.source, body)
+                self._streams.acknowledged(header.source, body, self._gathered)
             case _:
                 pass
 
@@ -241,9 +150,9 @@ class Ledger:
             self._nudge(self.tasks[task_id], now)
         for part in self._runs.due(now):
             self._send(self.setup.pool, part, id=part.run)
-        if self._outbox and self._resend_at <= now:
+        if self._streams.waiting and self._resend_at <= now:
             self._resend_at = now + NUDGE_S
-            for out in self._outbox.values():
+            for out in self._streams.waiting.values():
                 self._send(out.destination, out.message)
         expired = list(takewhile(lambda key: self._replies[key].at < now - REPLY_KEPT_S, self._replies))
         for key in expired:
@@ -255,7 +164,7 @@ class Ledger:
     def next_at(self) -> float:
         """When `tick` has something to do next."""
         due = [self._announce_at, self._runs.next_at(), *self._wakes.values(), *self._nudges.values()]
-        if self._outbox:
+        if self._streams.waiting:
             due.append(self._resend_at)
         return min(due)
 
@@ -263,7 +172,7 @@ class Ledger:
         """Everything that came together since the last turn."""
         if self._changed:
             self._announce(now)
-        gathered, self._gathered = self._gathered, _Gathered()
+        gathered, self._gathered = self._gathered, Gathered()
         return Turn(batch=gathered.batch(), sends=(*gathered.sends, *gathered.news), effects=tuple(gathered.effects))
 
     # --- Commands and queries -------------------------------------------------------------------------------
@@ -287,30 +196,11 @@ class Ledger:
         self._send(header.sender, reply, correlation=header.id)
 
     def _obey(self, header: m.Header, body: m.Command, now: float) -> Any:
-        if self.setup.token and not hmac.compare_digest(body.auth.encode(), self.setup.token.encode()):
-            raise AuthError("the call carries no valid token", remedy="use the token of .thrum/token")
-        if not body.by.strip():
-            raise UsageError("it is not said who asks", remedy="give --by NAME")
-        match body:
-            case m.AddTask():
-                return self._add(header, body, now)
-            case m.ApproveTask():
-                return self._tell(body.task, i.Approved(by=body.by, commit=body.commit), now, header.id)
-            case m.RejectTask():
-                if not body.feedback.strip():
-                    raise UsageError(
-                        "a rejection needs feedback: the agent works from it", remedy="give --feedback TEXT"
-                    )
-                return self._tell(body.task, i.Rejected(by=body.by, feedback=body.feedback), now, header.id)
-            case m.RetryTask():
-                return self._tell(body.task, i.RetryAsked(by=body.by, feedback=body.feedback), now, header.id)
-            case m.CancelTask():
-                return self._tell(body.task, i.CancelAsked(by=body.by, why=body.why), now, header.id)
-            case _:
-                raise UsageError(f"a repo actor does not know the command {type(body).__name__}")
-
-    def _tell(self, task_id: str, given: i.Input, now: float, cause: str) -> Any:
-        self.complete(self._find(task_id).id, given, now, cause)
+        admit(body, self.setup.token)
+        if isinstance(body, m.AddTask):
+            return self._add(header, body, now)
+        task_id, given = input_of(body)
+        self.complete(self._find(task_id).id, given, now, header.id)
         return self._shown(self.tasks[task_id])
 
     def _add(self, header: m.Header, body: m.AddTask, now: float) -> Any:
@@ -348,27 +238,18 @@ class Ledger:
             case m.GetTask():
                 return self._shown(self._find(body.task))
             case _:
-                return self._status()
+                shown = [self._seen(task) for task in self.tasks.values()]
+                return status_of(self.setup, shown, slots_used=len(self._workers), events=self._seq)
 
-    def _shown(self, task: Task) -> Any:
+    def _seen(self, task: Task) -> Task:
         """The task as people see it: with what the scheduler said that it waits for."""
         note = self._notes.get(task.id)
         if note is not None and wants_slot(task):
             task = replace(task, waiting_for=WaitingFor(note[0]), reason=note[1])
-        return to_plain(task)
+        return task
 
-    def _status(self) -> dict[str, Any]:
-        tasks = self.tasks.values()
-        waiting = Counter(self._shown(task)["waiting_for"] for task in tasks if task.state not in ENDS)
-        return {
-            "repo": self.setup.repo,
-            "states": dict(Counter(task.state.value for task in tasks)),
-            "waiting": {what: count for what, count in waiting.items() if what != WaitingFor.NONE},
-            "slots": {"used": len(self._workers), "limit": self.setup.concurrency},
-            "spent_usd": round(sum(_cost_usd(task) for task in tasks), 6),
-            "events": self._seq,
-            "gates": {gate.value: [check.name for check in plan.checks] for gate, plan in self.setup.plans.items()},
-        }
+    def _shown(self, task: Task) -> Any:
+        return to_plain(self._seen(task))
 
     # --- Scheduling and landing -------------------------------------------------------------------------------
 
@@ -443,7 +324,7 @@ class Ledger:
             self.worker_gone(f"worker.{self.setup.repo}.{body.slot}", now)
             return
         task = self.tasks.get(body.task)
-        if task is not None and task.id in self._nudges and body.token == _token(task):
+        if task is not None and task.id in self._nudges and body.token == (task.attempt.token if task.attempt else 0):
             ending = task.state in ENDS or self._stopping
             self._nudges[task.id] = min(self._nudges[task.id], now + NUDGE_S) if ending else now + SILENCE_S
 
@@ -475,19 +356,10 @@ class Ledger:
     # --- Durable messages between repo actors ---------------------------------------------------------------------
 
     def _post(self, destination: str, body: m.Durable) -> None:
-        seq = self._next_out.get(destination, 1)
-        self._next_out[destination] = seq + 1
-        out = Outgoing(destination=destination, message=replace(body, stream=self._stream, seq=seq))
-        self._outbox[destination, seq] = out
-        self._gathered.outbox.append(out)
-        self._send(destination, out.message)
+        self._send(destination, self._streams.post(destination, body, self._gathered))
 
     def _durable(self, header: m.Header, body: m.Durable, now: float) -> None:
-        """Handle the next message of a stream once; an earlier one is acknowledged again, a later one waits."""
-        stream = f"{header.source}/{body.stream}"
-        mark = self._marks.get(stream, 0)
-        if body.seq == mark + 1:
-            self._marks[stream] = self._gathered.marks[stream] = mark = body.seq
+        if self._streams.take(header.source, body, self._gathered):
             match body:
                 case m.RequestLanding():
                     self._lock_asked(body.repo, body.task, now)
@@ -497,14 +369,7 @@ class Ledger:
                     self._lock_released(body.repo, body.task)
                 case _:
                     raise UsageError(f"a repo actor does not know {type(body).__name__}")
-        self._send(f"{header.source}", m.DurableAcknowledged(stream=body.stream, seq=mark))
-
-    def _acknowledged(self, source: str, body: m.DurableAcknowledged) -> None:
-        if body.stream != self._stream:
-            return
-        for key in [key for key in self._outbox if key[0] == source and key[1] <= body.seq]:
-            del self._outbox[key]
-            self._gathered.dropped_outbox.append(key)
+        self._send(header.source, self._streams.acknowledgement(header.source, body))
 
     # --- Keeping it together ---------------------------------------------------------------------------------------
 
@@ -569,29 +434,3 @@ class Ledger:
 
     def _send(self, destination: str, body: m.Message, id: str = "", correlation: str = "") -> None:
         self._gathered.sends.append(Send(destination=destination, body=body, id=id, correlation=correlation))
-
-
-def summary(task: Task) -> m.TaskSummary:
-    """What the scheduler needs to know of a task."""
-    ready = "start" if wants_slot(task) else "land" if task.state is State.APPROVED else ""
-    return m.TaskSummary(
-        id=task.id,
-        state=task.state.value,
-        ready=ready,
-        slot=task.slot,
-        landing=task.state in (State.INTEGRATING, State.GATE3),
-        waiting_for=task.waiting_for.value,
-        depends_on=task.depends_on,
-        priority=task.priority,
-        created_at=task.created_at,
-        changed_at=task.changed_at,
-        cost_usd=_cost_usd(task),
-    )
-
-
-def _cost_usd(task: Task) -> float:
-    return sum(attempt.cost_usd for attempt in task.attempts)
-
-
-def _token(task: Task) -> int:
-    return task.attempt.token if task.attempt is not None else 0

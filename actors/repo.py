@@ -35,7 +35,9 @@ from thrum.wire import Dealer
 from . import base
 from .effects import EffectThread, Outcome, Worldly
 from .gate_runs import GatePlan
-from .ledger import ImportAttempt, Ledger, Send, Setup
+from .ledger import Ledger
+from .setup import Setup
+from .turn import ImportAttempt, Send
 
 log = logging.getLogger(__name__)
 

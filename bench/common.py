@@ -22,6 +22,9 @@ echo "done by $THRUM_TASK" >"$THRUM_TASK.txt"
 """An agent that does nothing but write a line."""
 READY_S = 120.0
 
+# Without bytecode every start would compile what changed last; what is installed has it.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 
 def git(repo: Path, *arguments: str) -> str:
     """What git prints in the repository."""

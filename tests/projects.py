@@ -126,4 +126,5 @@ class Ran:
 def environment(variables: Mapping[str, str]) -> dict[str, str]:
     """Ours, with what Thrum itself looks at taken out."""
     ours = {key: value for key, value in os.environ.items() if not key.startswith(("THRUM_", "NO_COLOR"))}
-    return {**ours, "PYTHONPATH": str(SOURCE), **variables}
+    path = os.pathsep.join(filter(None, (str(SOURCE), ours.get("PYTHONPATH"))))
+    return {**ours, "PYTHONPATH": path, **variables}

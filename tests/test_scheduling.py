@@ -62,6 +62,13 @@ def test_the_repository_that_was_served_least_is_next() -> None:
     assert sorted(map(owner, started)) == ["a", "a", "b", "b"]
 
 
+def test_a_repository_that_had_its_turn_lets_the_next_one_have_the_slot_that_it_freed() -> None:
+    plan = schedule(*(announced(repo, *(task(f"{repo}-{n}") for n in range(4))) for repo in ("a", "b")), agents=1)
+    assert plan.plan(0.0).start == ("a-0",)
+    plan.hear(announced("a", task("a-0", state="merged", ready=""), seq=2))
+    assert plan.plan(1.0).start == ("b-0",)
+
+
 def test_a_higher_priority_goes_first_and_among_equals_the_older_task() -> None:
     queued = [task("a-1", created_at=5.0), task("a-2", created_at=3.0), task("a-3", created_at=9.0, priority=1)]
     plan = schedule(announced("a", *queued, concurrency=3))
@@ -230,11 +237,17 @@ news = st.tuples(ids, summaries, depends, st.integers(0, 2), st.booleans())
 def test_no_plan_passes_a_limit_whatever_was_announced(all_news: list[Any], agents: int, concurrency: int) -> None:
     plan = Schedule(Limits(agents=agents, ceiling_usd=None, integration_sets=(("a", "b"),)))
     seqs = dict.fromkeys("abc", 0)
+    merged: dict[str, TaskSummary] = {}
     for now, (id, known, depends_on, priority, snapshot) in enumerate(all_news):
         repo = owner(id)
         seqs[repo] += 1
-        news = replace(task(id, depends_on=depends_on, priority=priority), **known)
-        said = announced(repo, news, seq=seqs[repo], snapshot=snapshot or seqs[repo] == 1, concurrency=concurrency)
+        # What has merged stays merged, and is in every snapshot.
+        news = merged.get(id) or replace(task(id, depends_on=depends_on, priority=priority), **known)
+        if news.state == "merged":
+            merged[id] = news
+        whole = snapshot or seqs[repo] == 1
+        kept = [one for one in merged.values() if whole and owner(one.id) == repo and one.id != id]
+        said = announced(repo, *kept, news, seq=seqs[repo], snapshot=whole, concurrency=concurrency)
         assert plan.hear(said)
         before = {known.id: known for known in plan.tasks()}
         grants = plan.plan(now * 2.0)

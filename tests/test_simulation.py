@@ -16,7 +16,7 @@ from tests.simulation import Broken, Plan, Simulation
 from tests.simulation.mutations import ledger_without_dedup, ledger_without_fence, store_without_sync
 from thrum.messages import AddTask
 
-CHAOS_S = 100.0
+CHAOS_S = 80.0
 
 
 @pytest.mark.parametrize("first", range(0, 24, 6))
@@ -56,7 +56,7 @@ def test_without_a_safeguard_a_promise_breaks(without: dict[str, Any], promise: 
             Simulation(Plan(seed=seed, chaos_s=CHAOS_S, rest_s=300.0, **without)).run()
         except Broken as error:
             broken.append(str(error))
-            if promise in broken[-1]:
+            if re.search(promise, broken[-1]):
                 assert f"seed {seed}:" in broken[-1]
                 assert "the last steps:" in broken[-1]
                 return

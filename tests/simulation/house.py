@@ -13,7 +13,8 @@ from tests.simulation.promises import Broken, Promises
 from tests.simulation.repo_process import RepoProcess
 from tests.simulation.world import Killed, World
 from thrum.actors.gate_runs import GatePlan
-from thrum.actors.ledger import Ledger, Setup
+from thrum.actors.ledger import Ledger
+from thrum.actors.setup import Setup
 from thrum.batch import Loaded
 from thrum.gate import Check, Gate
 from thrum.pipeline.draft import Rules

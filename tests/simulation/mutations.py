@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from thrum import messages as m
-from thrum.actors.ledger import Ledger, Setup
+from thrum.actors.ledger import Ledger
+from thrum.actors.setup import Setup
 from thrum.batch import Batch, Loaded
 from thrum.store import MemoryRows, Store
 
@@ -18,7 +19,7 @@ class WithoutDedup(Ledger):
         super()._command(header, body, now)
 
     def _durable(self, header: m.Header, body: m.Durable, now: float) -> None:
-        self._marks[f"{header.source}/{body.stream}"] = body.seq - 1
+        self._streams.marks[f"{header.source}/{body.stream}"] = body.seq - 1
         super()._durable(header, body, now)
 
 

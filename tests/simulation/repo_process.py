@@ -14,7 +14,7 @@ from tests.simulation.git import tree_id
 from tests.simulation.world import Killed
 from thrum import inputs as i
 from thrum import messages as m
-from thrum.actors.ledger import ImportAttempt
+from thrum.actors.turn import ImportAttempt
 from thrum.task import AttemptEnding
 
 if TYPE_CHECKING:

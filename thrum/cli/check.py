@@ -26,7 +26,7 @@ _COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
 
 @click.command(cls=Command)
 def check() -> int:
-    """Look the whole project over: configuration, repositories, programs, sandbox and stores.
+    """Look the project over: configuration, tools, stores.
 
     Exits with 0 if every task could get through, 1 if something has to be mended first, 2 if the configuration
     cannot be read.

@@ -125,6 +125,12 @@ def listed(items: Iterable[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + more
 
 
+def by_number(task: str) -> tuple[str, int]:
+    """A sorting key for ids: `a-2` comes before `a-10`."""
+    name, _, number = task.rpartition("-")
+    return name, int(number) if number.isdecimal() else 0
+
+
 def _fitting(text: str, stream: TextIO) -> str:
     """The text with what the stream's encoding lacks replaced, surrogates of undecodable names included."""
     encoding = stream.encoding or "utf-8"

@@ -20,7 +20,7 @@ by_option = click.option("--by", metavar="NAME", help="Who decides. [default: TH
 @click.option("--commit", default="", metavar="SHA", help="The commit that you looked at: refuse if it is another now.")
 @by_option
 def approve(tasks: tuple[str, ...], commit: str, by: str | None) -> int:
-    """Say yes to what `thrum task diff` shows: it may land.
+    """Say yes to what the diff shows: it may land.
 
     With several tasks each is tried; the exit code is that of the first that was refused. With --json the result
     is always an array, with an "error" in the place of each task that was refused.
@@ -77,7 +77,10 @@ def reject(task: str, feedback: str, by: str | None) -> None:
 @click.option("--feedback", default="", metavar="TEXT", help="What to do differently; the agent reads it.")
 @by_option
 def retry(task: str, feedback: str, by: str | None) -> None:
-    """Start a failed or cancelled task anew, or have one that waits for an operator looked at again."""
+    """Start a failed or cancelled task anew.
+
+    One that waits for an operator is looked at again at once.
+    """
     from thrum.messages import RetryTask
 
     _decide(task, by, RetryTask, lambda view: f"{task}: {view['state']}, round {view['round']}", feedback=feedback)
@@ -88,7 +91,10 @@ def retry(task: str, feedback: str, by: str | None) -> None:
 @click.option("--why", default="", metavar="TEXT", help="For the record.")
 @by_option
 def cancel(task: str, why: str, by: str | None) -> None:
-    """End a task without landing it; its work so far stays pinned in the repository."""
+    """End a task without landing it.
+
+    Its work so far stays pinned in the repository.
+    """
     from thrum.messages import CancelTask
 
     _decide(task, by, CancelTask, lambda view: f"{task}: cancelled", why=why)

@@ -35,9 +35,9 @@ TOOLS = {
 
 @click.command(cls=Command)
 def doctor() -> int:
-    """Look this machine over: programs, sandbox, packages, the place for sockets. Works outside of a project too.
+    """Look this machine over: programs, packages, sandbox.
 
-    Exits with 1 if something is missing that Thrum cannot do without.
+    Works outside of a project too. Exits with 1 if something is missing that Thrum cannot do without.
     """
     rows = [_python(), _git(), *_tools(), *_packages()]
     directory = _project()

@@ -26,7 +26,10 @@ _NOT_LOOKED_INTO = ("node_modules", "target", "vendor", "build", "dist", "venv")
     help="A repository to manage; repeatable. [default: what lies in and around the directory]",
 )
 def init(directory: Path | None, repos: tuple[Path, ...]) -> None:
-    """Write a first configuration for the repositories in or beside DIRECTORY (default: here)."""
+    """Write a first configuration.
+
+    It is for the repositories in, around or beside DIRECTORY (default: here), and proposes what it finds there.
+    """
     from thrum.configfile import load
     from thrum.detection.detect import detect, draft, find_agents
     from thrum.files import write_atomically

@@ -23,7 +23,7 @@ LOOK_EVERY_S = 1.0
 @click.argument("task", metavar="ID")
 @click.option("--attempt", type=click.IntRange(1), default=None, help="Another attempt than the latest.")
 def diff(task: str, attempt: int | None) -> None:
-    """Show what a task's attempt changed: the commits that an approval would let land."""
+    """Show what a task's attempt changed."""
     session = Session.open()
     repo = session.owner(task)
     with session.connected([repo]) as desk:

@@ -25,6 +25,8 @@ LOOK_EVERY_S = 2.0
 LOOK_SOON_S = 0.2
 """The least time between two questions, however many tasks move."""
 ANSWER_S = 30.0
+SHOWN = 20
+"""How many tasks of a kind the summary names; with --json all are there."""
 
 _TELLING = ("attempt-blocked", "gate-blocked", "landing-blocked", "deferred", "interrupted")
 """Events that are told although the task stays in its state."""
@@ -228,5 +230,7 @@ def _tell(left: Remaining, report: dict[str, Any]) -> None:
     ):
         if tasks:
             console.say(f"{title}:")
-            for name, reason in tasks.items():
-                console.say(f"  {name}" + (f": {console.clean(reason)}" if reason else ""))
+            for name in sorted(tasks, key=console.by_number)[:SHOWN]:
+                console.say(f"  {name}" + (f": {console.clean(tasks[name])}" if tasks[name] else ""))
+            if len(tasks) > SHOWN:
+                console.say(f"  and {len(tasks) - SHOWN} more (thrum task list)")

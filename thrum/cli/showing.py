@@ -30,7 +30,7 @@ TAIL_LINES = 15
 @click.command(cls=Command)
 @click.argument("task", metavar="ID")
 def show(task: str) -> None:
-    """Show one task: where it stands and why, its attempts, gates, approvals and history."""
+    """Show one task: state, attempts, gates, history."""
     session = Session.open()
     with session.connected([session.owner(task)]) as desk:
         view, history = desk.task(task), desk.history(task)

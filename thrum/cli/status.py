@@ -23,7 +23,10 @@ ANSWER_S = 5.0
 
 @click.command(cls=Command)
 def status() -> int:
-    """Show what is up and how things stand; the exit code is 0 whatever they are like, as long as they are known."""
+    """Show what is up, how things stand, and what needs an eye.
+
+    Exits with 0 whatever that is; `thrum check` judges.
+    """
     from thrum.standing import state as what_is_up
 
     directory = project_directory()
@@ -153,7 +156,7 @@ def _repos(repos: list[dict[str, Any]]) -> Iterator[str]:
 
 def _waiting(schedule: dict[str, Any]) -> Iterator[str]:
     by_cause: dict[str, list[str]] = {}
-    for task, (why, reason) in sorted(schedule["waiting"].items()):
+    for task, (why, reason) in sorted(schedule["waiting"].items(), key=lambda item: console.by_number(item[0])):
         if task in schedule["open"]:
             by_cause.setdefault(why, []).append(f"{task} ({clean(reason)})" if reason else task)
     if by_cause:

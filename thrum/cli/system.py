@@ -23,7 +23,7 @@ API_S = 15.0
 @click.option("--agents", type=click.IntRange(0), default=0, help="Agents at work at once; 0: as configured.")
 @click.option("--ready-fd", type=int, hidden=True, help="Write a byte there once all is up.")
 def up(detach: bool, agents: int, ready_fd: int | None) -> int:
-    """Bring Thrum up and work the backlog until it is told to stop.
+    """Bring Thrum up, and work until it is told to stop.
 
     In the foreground Ctrl-C ends it in good order, a second one at once.
     """
@@ -76,7 +76,10 @@ def _tell_up(state: dict[str, Any], as_json: bool) -> None:
 @click.command(cls=Command)
 @click.option("--now", is_flag=True, help="Do not wait for what is under way: end it. It is taken up again later.")
 def down(now: bool) -> int:
-    """End what is up, in good order; attempts under way are ended, and their work so far is kept."""
+    """End what is up, in good order.
+
+    Attempts under way are ended, and their work so far is kept.
+    """
     from thrum import tree
 
     directory = project_directory()
@@ -90,7 +93,10 @@ def down(now: bool) -> int:
 
 @click.command(cls=Command)
 def reload() -> None:
-    """Have what is up read the configuration anew; a malformed one is refused here, and changes nothing."""
+    """Have what is up read the configuration anew.
+
+    A malformed one is refused here, and changes nothing.
+    """
     from thrum import tree
 
     session = Session.open()

@@ -57,7 +57,7 @@ def candidate_conflicted(draft: Draft, given: i.CandidateConflicted) -> None:
 
 def branch_landed(draft: Draft, given: i.BranchLanded) -> None:
     task = draft.task
-    if not task.landing or task.candidate is None:
+    if not task.landing or task.candidate is None or given.commit != task.candidate.commit:
         return
     data = {**receipt(task), "checkouts_behind": list(given.behind)}
     draft.step(Step.MERGE, "merged", data, reason="; ".join(given.behind), landing=False, landed=given.commit)

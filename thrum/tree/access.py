@@ -221,18 +221,24 @@ def down(directory: Path, *, now: bool = False, deadline_s: float = 60.0) -> boo
     Raises:
         BusyError: it has not ended at the deadline.
     """
-    places = Places(directory)
+    from thrum.sandbox.process import await_exit
+
     holder = _standing(directory)
     if holder is None:
         return False
-    # Two different ones: of two that are the same, one is lost while the first is still on its way.
-    with suppress(ProcessLookupError):
-        for number in (signal.SIGTERM, signal.SIGINT) if now else (signal.SIGTERM,):
-            os.kill(holder.pid, number)
     try:
-        Lock(places.lock, kind="command").acquire(deadline_s=deadline_s).release()
-    except BusyError as error:
-        raise BusyError(f"process {holder.pid} has not ended", remedy="`thrum down --now` ends it at once") from error
+        pidfd = os.pidfd_open(holder.pid)
+    except ProcessLookupError:
+        return True
+    try:
+        # Two different ones: of two that are the same, one is lost while the first is still on its way.
+        for number in (signal.SIGTERM, signal.SIGINT) if now else (signal.SIGTERM,):
+            with suppress(ProcessLookupError):
+                signal.pidfd_send_signal(pidfd, number)
+        if not await_exit(pidfd, deadline_s):
+            raise BusyError(f"process {holder.pid} has not ended", remedy="`thrum down --now` ends it at once")
+    finally:
+        os.close(pidfd)
     return True
 
 

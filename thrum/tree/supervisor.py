@@ -1,7 +1,8 @@
 """The supervisor: starts the tree, starts anew what ends, and ends everything in order. It knows of no task.
 
 One for one: at most `RESTARTS` in `WINDOW_S` with a growing, jittered pause; past that the actor is marked failed
-and the others go on (it is tried again from time to time if the cause lies outside of it). Without its broker a tree is nothing: when that fails, all of it ends.
+and the others go on. It is tried again from time to time where it says that the cause lies outside of it. Without
+its broker a tree is nothing: when that fails, all of it ends.
 """
 
 from __future__ import annotations
@@ -164,7 +165,7 @@ class Supervisor:
     def _restart_due(self) -> None:
         for child in list(self._children.values()):
             if child.start_at and child.start_at <= time.monotonic():
-                child.start_at = 0.0
+                child.start_at, child.failed = 0.0, ""
                 self._start(child)
                 self._tell()
 

@@ -1,0 +1,87 @@
+"""What people may ask of a repo actor, and how it shows what it has. Pure."""
+
+from __future__ import annotations
+
+import hmac
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+from thrum import inputs as i
+from thrum import messages as m
+from thrum.errors import AuthError, UsageError
+from thrum.pipeline.attempts import wants_slot
+from thrum.task import ENDS, State, Task, WaitingFor
+
+from .setup import Setup
+
+
+def admit(body: m.Command, token: str) -> None:
+    """Refuse a command that does not carry the project's token, or does not say who asks; no token admits all.
+
+    Raises:
+        AuthError, UsageError: as said.
+    """
+    if token and not hmac.compare_digest(body.auth.encode(), token.encode()):
+        raise AuthError("the call carries no valid token", remedy="use the token of .thrum/token")
+    if not body.by.strip():
+        raise UsageError("it is not said who asks", remedy="give --by NAME")
+
+
+def input_of(body: m.Command) -> tuple[str, i.Input]:
+    """The task that a command is about, and what it means for it.
+
+    Raises:
+        UsageError: it lacks what it needs, or is no command about a task.
+    """
+    match body:
+        case m.ApproveTask():
+            return body.task, i.Approved(by=body.by, commit=body.commit)
+        case m.RejectTask():
+            if not body.feedback.strip():
+                raise UsageError("a rejection needs feedback: the agent works from it", remedy="give --feedback TEXT")
+            return body.task, i.Rejected(by=body.by, feedback=body.feedback)
+        case m.RetryTask():
+            return body.task, i.RetryAsked(by=body.by, feedback=body.feedback)
+        case m.CancelTask():
+            return body.task, i.CancelAsked(by=body.by, why=body.why)
+        case _:
+            raise UsageError(f"a repo actor does not know the command {type(body).__name__}")
+
+
+def status_of(setup: Setup, tasks: Iterable[Task], *, slots_used: int, events: int) -> dict[str, Any]:
+    """The repository at a glance, as plain data."""
+    tasks = list(tasks)
+    waiting = Counter(task.waiting_for.value for task in tasks if task.state not in ENDS)
+    return {
+        "repo": setup.repo,
+        "states": dict(Counter(task.state.value for task in tasks)),
+        "waiting": {what: count for what, count in waiting.items() if what != WaitingFor.NONE},
+        "slots": {"used": slots_used, "limit": setup.concurrency},
+        "spent_usd": round(sum(cost_usd(task) for task in tasks), 6),
+        "events": events,
+        "gates": {gate.value: [check.name for check in plan.checks] for gate, plan in setup.plans.items()},
+    }
+
+
+def summary(task: Task) -> m.TaskSummary:
+    """What the scheduler needs to know of a task."""
+    ready = "start" if wants_slot(task) else "land" if task.state is State.APPROVED else ""
+    return m.TaskSummary(
+        id=task.id,
+        state=task.state.value,
+        ready=ready,
+        slot=task.slot,
+        landing=task.state in (State.INTEGRATING, State.GATE3),
+        waiting_for=task.waiting_for.value,
+        depends_on=task.depends_on,
+        priority=task.priority,
+        created_at=task.created_at,
+        changed_at=task.changed_at,
+        cost_usd=cost_usd(task),
+    )
+
+
+def cost_usd(task: Task) -> float:
+    """What all attempts at the task have cost together."""
+    return sum(attempt.cost_usd for attempt in task.attempts)

@@ -1,0 +1,25 @@
+"""What the configuration says about one repository, as its actor's pure half needs it. Values only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from thrum.gate import Gate
+from thrum.pipeline.draft import Rules
+
+from .gate_runs import GatePlan
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setup:
+    """What the configuration says about this repository, and who the actor is."""
+
+    repo: str
+    rules: Rules
+    plans: dict[Gate, GatePlan]
+    concurrency: int = 1
+    token: str = ""
+    """The project's secret that every command must carry; empty admits all (the simulator)."""
+    pool: str = "pool:gate@local"
+    integration_set: tuple[str, ...] = ()
+    """The repositories that land together, in order; the first one's actor keeps the lock."""
