@@ -12,7 +12,8 @@ fail() {
     exit 1
 }
 
-# Every Python 3.11 or later that runs, the one that `python3` means first; shims that cannot run are passed over.
+# Every Python 3.11 or later that runs, that of $PYTHON first, then what `python3` means; shims that cannot run are
+# passed over.
 pythons() {
     local name path
     for name in ${PYTHON:-} python3 python3.11 python3.12 python3.13 python3.14; do

@@ -553,4 +553,5 @@ def test_a_clean_checkout_is_demanded_before_the_branch_moves(project: ThrumProj
     left = project.json("run", code=1)
     assert list(left["operator"]) == [task]
     commit(project.repo, {"README": "edited\n"})
+    project.command("task", "retry", task)
     assert project.json("run")["states"] == {"merged": 1}

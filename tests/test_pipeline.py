@@ -3,37 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
-import msgpack
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.lives import Life, answer, called_for, go, next_step, rules, spontaneous, well
 from thrum import inputs as i
-from thrum.errors import RefusedError, TransitionError
-from thrum.gate import CheckResult, Gate, GateResult, Verdict
-from thrum.pipeline import decide
-from thrum.pipeline.attempts import wants_slot
-from thrum.pipeline.draft import Decision, Rules, fold
+from thrum.errors import TransitionError
+from thrum.gate import Gate, Verdict
+from thrum.pipeline.draft import Rules
 from thrum.pipeline.moves import pause_after
 from thrum.pipeline.table import TRANSITIONS, Step, after
-from thrum.records import from_plain, to_plain
-from thrum.task import ENDS, AttemptEnding, Event, State, Task, WaitingFor
+from thrum.task import ENDS, AttemptEnding, State, WaitingFor
 
-NEW = Task(id="a-1", repo="a", title="a task", created_at=1.0, changed_at=1.0)
 RULES = Rules(max_retries=2, max_interruptions=2, max_rebuilds=2, max_wait_s=100.0)
-OPENED = (Verdict.PASSED, Verdict.NOT_CONFIGURED)
-PEOPLE = (i.Approved, i.Rejected, i.RetryAsked, i.CancelAsked)
-WITHOUT_SLOT = {
-    State.PENDING,
-    State.AWAITING_APPROVAL,
-    State.APPROVED,
-    State.INTEGRATING,
-    State.GATE3,
-    State.MERGED,
-    State.FAILED,
-}
 
 
 # --- The table ----------------------------------------------------------------------------------------------------
@@ -65,238 +49,7 @@ def test_every_state_can_be_reached_and_every_one_but_merged_can_be_left() -> No
     assert {state for state, _ in TRANSITIONS} == set(State) - {State.MERGED}
 
 
-# --- Whatever comes -----------------------------------------------------------------------------------------------
-
-
-class Life:
-    """A task that things happen to: it keeps what was asked of the world, and checks each decision."""
-
-    def __init__(self, rules: Rules) -> None:
-        self.rules = rules
-        self.task = NEW
-        self.now = 100.0
-        self.asked: list[i.Effect] = []
-        self.given: list[i.Input] = []
-
-    def take(self, given: i.Input) -> None:
-        """Give an input and check what came of it; then give it again."""
-        before, decision = self.task, self._decide(given)
-        self.given.append(given)
-        if decision is None:
-            return
-        self._check(before, given, decision)
-        self.task = decision.task
-        self.asked += decision.effects
-        again = self._decide(given)
-        if isinstance(given, PEOPLE):
-            assert again is None, f"{given} counted twice"
-        elif isinstance(given, i.Recovered):
-            assert again == decision, "to recover is to ask again, and changes nothing"
-        else:
-            assert again == Decision(task=self.task), f"{given} counted twice"
-
-    def _decide(self, given: i.Input) -> Decision | None:
-        try:
-            return decide(self.task, given, self.rules, self.now, "cause")
-        except RefusedError:
-            assert isinstance(given, PEOPLE), f"{given} was refused, and no person asked"
-            return None
-
-    def _check(self, before: Task, given: i.Input, decision: Decision) -> None:
-        task = decision.task
-        assert fold(before, [read_back(event) for event in decision.events]) == task
-        assert bool(decision.events) == (task != before) or task == replace(before, changed_at=task.changed_at)
-        assert task.retries <= self.rules.max_retries
-        assert not (task.slot and task.state in WITHOUT_SLOT), f"{task.state} holds a slot"
-        assert task.slot or task.state is not State.CLAIMED
-        assert task.token >= before.token
-        if before.state in ENDS and task.state is not before.state:
-            assert isinstance(given, i.RetryAsked)
-            assert before.state is not State.MERGED
-        if task.landing and not before.landing:
-            check_landing(task, self.rules)
-        if before.landing and not task.landing:
-            assert isinstance(given, (i.BranchLanded, i.BranchMoved, i.BranchBlocked)), f"{given} ended a landing"
-        if task.state is State.MERGED and before.state is not State.MERGED:
-            assert before.landing
-            assert task.candidate is not None
-            assert task.landed == task.candidate.commit
-        if task.state is State.AWAITING_APPROVAL and before.state is not State.AWAITING_APPROVAL:
-            assert task.waiting_for is WaitingFor.APPROVAL
-            assert task.approvals == ()
-        if isinstance(given, i.Approved) and before.gates:
-            assert task.state is not State.CANCELLED, "work that gates passed is no claim that none is needed"
-        released = i.ReleaseLandingLock(task=task.id) in decision.effects
-        integrating = (State.INTEGRATING, State.GATE3)
-        assert released == (before.state in integrating and task.state not in integrating)
-
-
-def check_landing(task: Task, rules: Rules) -> None:
-    """Nothing is put on a branch that was not approved, or that a gate did not open for."""
-    attempt, candidate = task.attempt, task.candidate
-    assert attempt is not None
-    assert candidate is not None
-    assert len({approval.by for approval in task.approvals if approval.commit == attempt.head}) >= rules.approvers
-    for gate in (Gate.QUALITY, Gate.PROOF):
-        results = [
-            result
-            for result in task.gates
-            if result.gate is gate
-            and result.tree == candidate.tree
-            and result.share == 1.0
-            and result.verdict in OPENED
-        ]
-        assert results, f"{gate} did not open for {candidate.tree}"
-    vectors = [result.vector for result in task.gates if result.gate is Gate.INTEGRATION and result.verdict in OPENED]
-    assert candidate.vector in vectors
-
-
-def read_back(event: Event) -> Event:
-    """The event as a store gives it back."""
-    return from_plain(Event, msgpack.unpackb(msgpack.packb(to_plain(event))))
-
-
-names = st.sampled_from(["ann", "bob"])
-texts = st.sampled_from(["", "as it should be", "two\nlines"])
-verdicts = st.sampled_from([Verdict.PASSED] * 6 + [Verdict.NOT_CONFIGURED, Verdict.FAILED, Verdict.COULD_NOT_RUN])
-endings = st.sampled_from([AttemptEnding.FINISHED] * 8 + list(AttemptEnding))
-
-
-def ended(draw: Any, token: int) -> i.AttemptEnded:
-    """A report of the attempt: it has changed something, most of the time."""
-    changed = draw(st.sampled_from([True, True, True, False]))
-    return i.AttemptEnded(
-        token=token,
-        ending=draw(endings),
-        head=f"head-{token}" if changed else "",
-        tree=f"tree-{token}" if changed else "",
-        base_tree="tree-0",
-        files=("x",) if changed else (),
-        reason=draw(texts),
-        no_change=draw(texts),
-        retry_after_s=draw(st.sampled_from([0.0, 30.0])),
-    )
-
-
-def gate_finished(draw: Any, effect: i.RunChecks) -> i.GateFinished:
-    """A result of the run."""
-    verdict = draw(verdicts)
-    result = GateResult(
-        gate=effect.gate,
-        verdict=verdict,
-        commit=effect.commit,
-        tree=effect.tree,
-        checks=(CheckResult(name="test", verdict=verdict),),
-        definition=draw(st.sampled_from(["now", "now", "before"])),
-        vector=effect.vector if effect.gate is Gate.INTEGRATION else {},
-        share=1.0 if not effect.attempt else draw(st.sampled_from([1.0, 0.5])),
-    )
-    return i.GateFinished(run=effect.run, result=result)
-
-
-def built(draw: Any, effect: i.BuildCandidate) -> i.Input:
-    """What becomes of a merge."""
-    base = draw(st.sampled_from(["base-1", "base-2"]))
-    outcome = draw(st.sampled_from(["clean"] * 4 + ["overlap", "conflict", "blocked"]))
-    if outcome == "conflict":
-        return i.CandidateConflicted(base=base, start=f"conflict-{base}", paths=("x",))
-    if outcome == "blocked":
-        return i.CandidateBlocked(reason="the disk is full")
-    commit = f"candidate-{effect.head}-{base}"
-    same = f"tree-{effect.head.removeprefix('head-')}"
-    tree = draw(st.sampled_from([same, f"merged-{commit}"]))
-    overlap = ("x",) if outcome == "overlap" else ()
-    return i.CandidateBuilt(base=base, commit=commit, tree=tree, vector={"a": commit, "b": base}, overlap=overlap)
-
-
-def moved(draw: Any, effect: i.MoveBranch) -> i.Input:
-    """What becomes of a swap."""
-    outcome = draw(st.sampled_from(["landed", "landed", "moved", "blocked"]))
-    if outcome == "landed":
-        return i.BranchLanded(commit=effect.new)
-    if outcome == "moved":
-        return i.BranchMoved(tip="elsewhere", repo="a")
-    return i.BranchBlocked(reason="dirty", checkout=draw(st.booleans()))
-
-
-def prepared(draw: Any, effect: i.PrepareAttempt) -> i.Input:
-    """What becomes of a preparation."""
-    if draw(st.sampled_from([False] * 5 + [True])):
-        return i.AttemptBlocked(token=effect.token, reason="no such backend")
-    base = effect.base or "base-0"
-    return i.AttemptPrepared(
-        token=effect.token, base=base, start=effect.start or base, backend="agent", model="m", prompt_digest="p"
-    )
-
-
-def answer(draw: Any, effect: i.Effect) -> i.Input:
-    """An input that the effect may lead to."""
-    match effect:
-        case i.PrepareAttempt():
-            return prepared(draw, effect)
-        case i.BeginAttempt() | i.EndAttempt():
-            return ended(draw, effect.token)
-        case i.RunChecks():
-            return gate_finished(draw, effect)
-        case i.BuildCandidate():
-            return built(draw, effect)
-        case i.MoveBranch():
-            return moved(draw, effect)
-        case _:
-            return i.Recovered()
-
-
-def spontaneous(draw: Any, task: Task) -> i.Input:
-    """Something that comes without having been asked for."""
-    by = draw(names)
-    return draw(
-        st.sampled_from(
-            [
-                i.StartGranted(worker="worker.a.1"),
-                i.StartGranted(worker="worker.a.2"),
-                i.LandingGranted(),
-                i.LandingGranted(),
-                i.Approved(by=by),
-                i.Approved(by=by),
-                i.Approved(by=by, commit="another-commit"),
-                i.Rejected(by=by, feedback="differently"),
-                i.RetryAsked(by=by, feedback=draw(texts)),
-                i.CancelAsked(by=by, why=draw(texts)),
-                i.Woke(),
-                i.Recovered(),
-                ended(draw, max(0, task.token - 1)),
-            ]
-        )
-    )
-
-
-rules = st.builds(
-    Rules,
-    max_retries=st.just(2),
-    max_interruptions=st.just(2),
-    max_rebuilds=st.just(2),
-    max_wait_s=st.just(100.0),
-    approvers=st.sampled_from([1, 1, 2]),
-    void_on_overlap=st.booleans(),
-    definitions=st.sampled_from([{}, {Gate.QUALITY: "now", Gate.PROOF: "now"}]),
-)
-
-
-def called_for(draw: Any, life: Life) -> i.Input:
-    """What the task waits for, whichever way it turns out."""
-    task = life.task
-    if task.wake_at:
-        life.now = max(life.now, task.wake_at)
-        return i.Woke()
-    if wants_slot(task):
-        return i.StartGranted(worker="worker.a.1")
-    if task.state is State.AWAITING_APPROVAL:
-        return i.Approved(by=draw(names))
-    if task.state is State.APPROVED:
-        return i.LandingGranted()
-    if life.asked and task.state not in ENDS:
-        return answer(draw, life.asked[-1])
-    return spontaneous(draw, task)
+# --- Whatever comes ---------------------------------------------------------------------------------------------------
 
 
 @settings(deadline=None, max_examples=150)
@@ -320,51 +73,6 @@ def test_a_task_goes_from_the_queue_to_the_branch() -> None:
     assert go(life) is State.MERGED
     assert life.task.attempts[-1].head == "head-1"
     assert [result.gate for result in life.task.gates] == list(Gate)
-
-
-def go(life: Life, verdict: Verdict = Verdict.PASSED) -> State:
-    """Let everything that is asked for go well, but for the gates, until a person or nobody is asked."""
-    for _ in range(40):
-        before = life.task
-        task = life.task
-        if wants_slot(task):
-            life.take(i.StartGranted(worker="worker.a.1"))
-        elif task.state is State.AWAITING_APPROVAL:
-            life.take(i.Approved(by="ann"))
-        elif task.state is State.APPROVED:
-            life.take(i.LandingGranted())
-        elif life.asked and task.state not in ENDS:
-            life.take(well(life.asked[-1], verdict))
-        if life.task == before:
-            break
-    return life.task.state
-
-
-def well(effect: i.Effect, verdict: Verdict) -> i.Input:
-    """The best that the effect can lead to."""
-    match effect:
-        case i.PrepareAttempt():
-            return i.AttemptPrepared(
-                token=effect.token, base="base-0", start="base-0", backend="agent", model="", prompt_digest=""
-            )
-        case i.BeginAttempt():
-            token = effect.token
-            return i.AttemptEnded(
-                token=token, ending=AttemptEnding.FINISHED, head=f"head-{token}", tree=f"tree-{token}", base_tree="t"
-            )
-        case i.RunChecks():
-            vector = effect.vector if effect.gate is Gate.INTEGRATION else {}
-            result = GateResult(
-                gate=effect.gate, verdict=verdict, commit=effect.commit, tree=effect.tree, vector=vector
-            )
-            return i.GateFinished(run=effect.run, result=result)
-        case i.BuildCandidate():
-            tree = f"tree-{effect.head.removeprefix('head-')}"
-            return i.CandidateBuilt(base="base-0", commit="candidate", tree=tree, vector={"a": "candidate"})
-        case i.MoveBranch():
-            return i.BranchLanded(commit=effect.new)
-        case _:
-            return i.Recovered()
 
 
 def test_a_gate_that_always_fails_uses_up_the_retries_and_no_more() -> None:
@@ -436,22 +144,47 @@ def test_a_running_attempt_that_is_cancelled_keeps_its_slot_until_its_worker_has
     assert not life.task.slot
 
 
-def test_the_outcome_of_a_candidate_never_ends_a_landing_whose_intent_is_on_record() -> None:
+@pytest.mark.parametrize(
+    ("tree", "definition", "share", "again"),
+    [
+        ("tree-1", "", 1.0, []),
+        ("merged", "", 1.0, [Gate.QUALITY, Gate.PROOF]),
+        ("tree-1", "of other checks", 1.0, [Gate.QUALITY, Gate.PROOF]),
+        ("tree-1", "", 0.5, [Gate.QUALITY, Gate.PROOF]),
+    ],
+    ids=["nothing new", "another tree", "another definition", "a sample"],
+)
+def test_a_candidate_runs_the_gates_again_unless_they_passed_whole_on_its_very_tree(
+    tree: str, definition: str, share: float, again: list[Gate]
+) -> None:
+    life = Life(RULES)
+    ran: list[Gate] = []
+    while life.task.state is not State.MERGED:
+        effect = life.asked[-1] if life.asked else None
+        given = next_step(life)
+        if isinstance(given, i.CandidateBuilt):
+            given = replace(given, tree=tree)
+        if isinstance(given, i.GateFinished) and isinstance(effect, i.RunChecks):
+            if effect.attempt:
+                given = replace(given, result=replace(given.result, definition=definition, share=share))
+            else:
+                ran.append(effect.gate)
+        life.take(given)
+    assert ran == [*again, Gate.INTEGRATION]
+
+
+def landing() -> Life:
+    """A task whose intent to land is on record."""
     life = Life(RULES)
     while not life.task.landing:
-        before = life.task
-        effect = life.asked[-1] if life.asked else None
-        if wants_slot(before):
-            life.take(i.StartGranted(worker="worker.a.1"))
-        elif before.state is State.AWAITING_APPROVAL:
-            life.take(i.Approved(by="ann"))
-        elif before.state is State.APPROVED:
-            life.take(i.LandingGranted())
-        else:
-            assert effect is not None
-            life.take(well(effect, Verdict.PASSED))
-        assert life.task != before
-    life.take(i.CandidateBlocked(reason="late"))
+        life.take(next_step(life))
+    return life
+
+
+@pytest.mark.parametrize("given", [i.CandidateBlocked(reason="late"), i.BranchLanded(commit="another")])
+def test_a_landing_whose_intent_is_on_record_is_settled_by_nothing_but_its_own_outcome(given: i.Input) -> None:
+    life = landing()
+    life.take(given)
     assert life.task.landing
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from thrum.errors import BusyError, ThrumError
 from thrum.files.lock import holder_of
 from thrum.places import Places
 
@@ -14,7 +16,10 @@ KINDS = ("up", "run")
 
 
 def state(directory: Path) -> dict[str, Any] | None:
-    """`{kind, pid, endpoint, digest, api, actors: [{name, pid, restarts, state, reason}]}`; None if nothing is up."""
+    """What is up, None if nothing is: `{kind, pid, endpoint, digest, api, actors: [{name, pid, restarts, state, …}]}`.
+
+    An actor's `state` is running, restarting or failed: given up, for `reason`, and tried `again` or not.
+    """
     places = Places(directory)
     holder = holder_of(places.lock)
     if holder is None or holder.kind not in KINDS:
@@ -25,3 +30,18 @@ def state(directory: Path) -> dict[str, Any] | None:
     except FileNotFoundError:
         return None
     return found
+
+
+def refuse_given_up(found: dict[str, Any] | None, repos: Iterable[str]) -> None:
+    """Raise what a command would wait for in vain to hear: that every actor which it is for was given up, and why.
+
+    Raises:
+        BusyError: one of them will be tried again, as the cause lies outside of it.
+        ThrumError: none will, until a person mends it.
+    """
+    names = {f"repo.{repo}" for repo in repos}
+    rows = [row for row in (found or {"actors": []})["actors"] if row["name"] in names and row["state"] == "failed"]
+    if names and len(rows) == len(names):
+        kind = BusyError if any(row["again"] for row in rows) else ThrumError
+        reasons = "; ".join(f"{row['name']} was given up: {row['reason']}" for row in rows)
+        raise kind(reasons, remedy="`thrum check` looks deeper; once it is mended, `thrum reload` starts it anew")

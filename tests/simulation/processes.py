@@ -156,7 +156,7 @@ class WorkerProcess(Process):
         elif self.world.unlucky(0.04):
             report = replace(report, no_change="it is there already")
         if not report.no_change and not (self.world.faulty and fate < 0.08):
-            report = replace(report, **self._bundle(asked, self._worked(asked)))
+            report = self._with_work(report, asked)
         self._written(report)
 
     def _salvage(self) -> None:
@@ -165,7 +165,7 @@ class WorkerProcess(Process):
         assert asked is not None
         report = m.AttemptReported(task=asked.task, token=asked.token, ending=AttemptEnding.LOST.value)
         if self.world.rng.random() < 0.5:
-            report = replace(report, **self._bundle(asked, self._worked(asked)))
+            report = self._with_work(report, asked)
         self._written(report)
 
     def _worked(self, asked: m.RunAttempt) -> Tree:
@@ -189,12 +189,13 @@ class WorkerProcess(Process):
                 tree[rng.choice(("red", "blue"))] = task
         return frozenset(tree.items())
 
-    def _bundle(self, asked: m.RunAttempt, tree: Tree) -> dict[str, str]:
+    def _with_work(self, report: m.AttemptReported, asked: m.RunAttempt) -> m.AttemptReported:
+        """The report with a bundle of what the agent has done."""
         self.house.births += 1
-        made = commit(tree, (asked.start,), salt=f"{self.house.births}")
+        made = commit(self._worked(asked), (asked.start,), salt=f"{self.house.births}")
         self.house.bundles[made.id] = made
         self.house.promises.made(asked.task, asked.token, made.id)
-        return {"bundle": made.id, "head": made.id}
+        return replace(report, bundle=made.id, head=made.id)
 
     def _written(self, report: m.AttemptReported) -> None:
         self.slot.report = replace(report, started_at=self.slot.started_at, ended_at=self.world.now)

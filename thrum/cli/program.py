@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib
 import logging
 import os
@@ -185,7 +186,9 @@ def run(args: Sequence[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + 13
     except OSError as error:
-        return _ended(found, "system", _told(error), "", Exit.FAILED, unexpected=error)
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        hint = "make room on the disk that holds .thrum/, and try again; what was acknowledged is safe" if full else ""
+        return _ended(found, "system", _told(error), hint, Exit.FAILED, unexpected=error)
     except Exception as error:  # noqa: BLE001 - one of the two places: a person gets a sentence, no traceback
         message = f"{type(error).__name__}: {error}"
         hint = "this is a fault in Thrum; --verbose shows where it happened"

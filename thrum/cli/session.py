@@ -102,7 +102,9 @@ class Session:
     def _client(self, repos: tuple[str, ...]) -> AbstractContextManager[Client]:
         if self.state is not None:
             from thrum.client import Client
+            from thrum.standing import refuse_given_up
 
+            refuse_given_up(self.state, repos)
             return Client(self.state["endpoint"])
         from thrum import tree
 

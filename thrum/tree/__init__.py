@@ -4,6 +4,7 @@
 joins what is up or brings up what is needed. No state of any task is here.
 """
 
-from thrum.tree.access import attached, detach, down, reload, running, state, supervise
+from thrum.standing import state
+from thrum.tree.access import attached, detach, down, reload, running, supervise
 
 __all__ = ["attached", "detach", "down", "reload", "running", "state", "supervise"]

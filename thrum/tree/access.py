@@ -5,7 +5,6 @@ There is one way into a store: its repo actor. Where none is up, a command start
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import signal
@@ -25,14 +24,24 @@ from thrum.errors import BusyError, Exit, NotFoundError, ThrumError
 from thrum.files import Holder, Lock, holder_of, secret
 from thrum.messages import GetRepoStatus, GetSchedule
 from thrum.places import Places
-from thrum.tree.spawning import broker_spec, busy, end, endpoint_of, last_words, repo_spec, spawn, spawn_broker
+from thrum.standing import KINDS, refuse_given_up, state
+from thrum.tree.spawning import (
+    broker_spec,
+    busy,
+    end,
+    endpoint_of,
+    last_words,
+    remove_socket,
+    repo_spec,
+    spawn,
+    spawn_broker,
+)
 
 log = logging.getLogger(__name__)
 
 WAIT_S = 15.0
 """How long a command waits for another one that has the project for itself."""
 READY_S = 30.0
-_STANDING = ("up", "run")
 
 
 @contextmanager
@@ -41,13 +50,15 @@ def attached(directory: Path, project: Project, repos: tuple[str, ...]) -> Itera
 
     Raises:
         BusyError: another command has the project for itself, and does not end in time.
+        ThrumError: none of the actors will answer: each was given up.
     """
     places = _made(directory)
     deadline = time.monotonic() + WAIT_S
     lock = Lock(places.lock, kind="command", details={"endpoint": endpoint_of(directory)})
     while True:
         holder = holder_of(places.lock)
-        if holder is not None and holder.kind in _STANDING:
+        if holder is not None and holder.kind in KINDS:
+            refuse_given_up(state(directory), repos)
             with Client(holder.details["endpoint"]) as client:
                 yield client
             return
@@ -67,6 +78,7 @@ def _transient(places: Places, project: Project, repos: tuple[str, ...]) -> Iter
     endpoint = endpoint_of(places.directory)
     with ExitStack() as stack:
         broker = spawn_broker(broker_spec(endpoint, os.getpid()), places.logs)
+        stack.callback(remove_socket, endpoint)
         stack.callback(end, broker, 2.0)
         specs = [repo_spec(repo, snapshot, endpoint, os.getpid(), serve_only=True) for repo in repos]
         actors = {spec.name: spawn(spec, places.logs) for spec in specs}
@@ -102,7 +114,7 @@ def _await_actors(endpoint: str, actors: dict[str, subprocess.Popen[bytes]], pla
 def running(directory: Path, project: Project, *, agents: int = 0, work: bool = True) -> Iterator[Client]:
     """A client of the system that is up; where none is, of a whole tree that is up for just this block."""
     holder = holder_of(Places(directory).lock)
-    if holder is not None and holder.kind in _STANDING:
+    if holder is not None and holder.kind in KINDS:
         with Client(holder.details["endpoint"]) as client:
             _await_ready(client, project)
             yield client
@@ -187,7 +199,7 @@ def detach(directory: Path, *, agents: int = 0) -> dict[str, Any]:
     """
     places = _made(directory)
     holder = holder_of(places.lock)
-    if holder is not None and holder.kind in _STANDING:
+    if holder is not None and holder.kind in KINDS:
         raise busy(directory, f"process {holder.pid}")
     command = [sys.executable, "-P", "-m", "thrum", "--dir", str(directory), "up", "--agents", str(agents)]
     reading, writing = os.pipe()
@@ -254,22 +266,6 @@ def reload(directory: Path) -> None:
     os.kill(holder.pid, signal.SIGUSR1)
 
 
-def state(directory: Path) -> dict[str, Any] | None:
-    """What is up, as its supervisor last wrote it; None if nothing is."""
-    places = Places(directory)
-    if _standing(directory) is None:
-        return None
-    try:
-        found: dict[str, Any] = json.loads(places.tree.read_text())
-    except FileNotFoundError:
-        return None
-    try:
-        found["api"] = places.api.read_text().strip()
-    except FileNotFoundError:
-        found["api"] = ""
-    return found
-
-
 def _made(directory: Path) -> Places:
     """The project's places, its state directory made for its owner alone."""
     places = Places(directory)
@@ -281,14 +277,14 @@ def _made(directory: Path) -> Places:
 
 def _standing(directory: Path) -> Holder | None:
     holder = holder_of(Places(directory).lock)
-    return holder if holder is not None and holder.kind in _STANDING else None
+    return holder if holder is not None and holder.kind in KINDS else None
 
 
 @contextmanager
 def _standing_lock(places: Places, kind: str) -> Iterator[None]:
     """Hold the project's lock; a single command that has it is waited for, another tree is not."""
     holder = holder_of(places.lock)
-    if holder is not None and holder.kind in _STANDING:
+    if holder is not None and holder.kind in KINDS:
         raise busy(places.directory, f"process {holder.pid}")
     lock = Lock(places.lock, kind=kind, details={"endpoint": endpoint_of(places.directory)})
     try:

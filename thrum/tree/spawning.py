@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,6 +120,14 @@ def spawn_broker(spec: Spec, logs: Path) -> subprocess.Popen[bytes]:
             return process
     process.wait()
     raise ToolError(f"the broker did not start: {last_words(spec.name, logs)}", command=(spec.module,))
+
+
+def remove_socket(endpoint: str) -> None:
+    """Remove the socket of a broker that has ended, which libzmq leaves, and the directory that was made for it."""
+    path = Path(endpoint.removeprefix("ipc://"))
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
+        path.parent.rmdir()
 
 
 def last_words(name: str, logs: Path) -> str:

@@ -26,7 +26,17 @@ from thrum.errors import Exit, ThrumError
 from thrum.files import write_atomically
 from thrum.places import Places
 from thrum.sandbox import sweep
-from thrum.tree.spawning import Spec, actor_specs, broker_spec, end, endpoint_of, last_words, spawn, spawn_broker
+from thrum.tree.spawning import (
+    Spec,
+    actor_specs,
+    broker_spec,
+    end,
+    endpoint_of,
+    last_words,
+    remove_socket,
+    spawn,
+    spawn_broker,
+)
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +103,7 @@ class Supervisor:
         finally:
             self._stop_all()
             sweep(self._places.mark)
+            remove_socket(self.endpoint)
             self._places.tree.unlink(missing_ok=True)
             os.close(self._wake)
 
@@ -257,4 +268,5 @@ def _row(child: _Child) -> dict[str, Any]:
         "restarts": child.restarts,
         "state": state,
         "reason": child.failed,
+        "again": bool(child.failed and child.start_at),
     }
