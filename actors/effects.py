@@ -10,6 +10,7 @@ import logging
 import os
 import queue
 import threading
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,7 @@ from .turn import ImportAttempt
 
 log = logging.getLogger(__name__)
 
+IMPORT_TRIES = 10
 DIFF_LIMIT_BYTES = 2 * 1024 * 1024
 
 
@@ -54,6 +56,7 @@ class Worldly:
         self._repo = repo
         self._outputs = outputs
         self._git = Repository(repo.path, repo.branch)
+        self._failed_imports: Counter[tuple[str, int]] = Counter()
         self._others = {
             name: Repository(other.path, other.branch)
             for name in members
@@ -63,8 +66,8 @@ class Worldly:
     def prepare_attempt(self, effect: i.PrepareAttempt, task: Task) -> i.Input:
         """Resolve and pin base and start, and put the prompt together."""
         try:
-            self._git.inspect()
-            base = effect.base or self._git.tip()
+            tip = self._git.inspect()
+            base = effect.base or tip
             start = effect.start or base
             self._git.pin(f"refs/thrum/bases/{task.id}/{effect.token}", base)
             backend, role = resolve(self._project, "implementer")
@@ -86,8 +89,12 @@ class Worldly:
             prompt_digest=digest,
         )
 
-    def import_attempt(self, effect: ImportAttempt) -> i.AttemptEnded:
-        """Bring the attempt's bundle in and pin its head before anything else happens to it."""
+    def import_attempt(self, effect: ImportAttempt) -> i.AttemptEnded | None:
+        """Bring the attempt's bundle in and pin its head before anything else happens to it.
+
+        None: it could not be done just now, for a reason that may pass (a lock, a full disk); try again. What
+        cannot be imported at all is kept, and is the operator's to look at.
+        """
         report = effect.report
         ending, reason = AttemptEnding(report.ending), report.reason
         head = tree = base_tree = ""
@@ -99,10 +106,16 @@ class Worldly:
                 head = self._git.import_bundle(report.bundle, ref=ref, limit_bytes=limit_bytes)
                 tree, base_tree = self._git.tree_of(head), self._git.tree_of(effect.base)
                 files = self._git.changed_files(effect.base, head)
-            except GitError as error:
+            except (GitError, OSError) as error:
+                if self._failed_imports[report.task, report.token] < IMPORT_TRIES:
+                    self._failed_imports[report.task, report.token] += 1
+                    log.warning("an attempt could not be imported; it is tried again", extra={"reason": str(error)})
+                    return None
                 head = ""
-                kept, _ = self._outputs.adopt(Path(report.bundle))
-                reason = f"the attempt's work could not be taken over: {words(error)}; its bundle is kept as {kept}"
+                ending = AttemptEnding.COULD_NOT_RUN
+                bundle = Path(report.bundle)
+                kept = f"its bundle is kept as output {self._outputs.adopt(bundle)[0]}" if bundle.is_file() else ""
+                reason = f"the attempt's work could not be taken over: {error}; {kept}"
                 log.error("an attempt's bundle was refused", extra={"task": report.task, "reason": reason})
         return i.AttemptEnded(
             token=report.token,
@@ -127,8 +140,7 @@ class Worldly:
     def build_candidate(self, effect: i.BuildCandidate) -> i.Input:
         """Merge the approved head onto the tip, and pin what comes out."""
         try:
-            self._git.inspect()
-            tip = self._git.tip()
+            tip = self._git.inspect()
             subject = f"{effect.title}\n\nThrum-Task: {effect.task}\n"
             merged = self._git.merge(tip, effect.head, message=subject)
             if isinstance(merged, Conflict):
@@ -161,7 +173,7 @@ class Worldly:
                     return i.BranchMoved(tip=now_at, repo=name)
             outcome = self._git.land(effect.old, effect.new)
         except ThrumError as error:
-            return i.BranchBlocked(reason=words(error), checkout=False)
+            return self._settled(effect, words(error))
         match outcome:
             case Landed():
                 return i.BranchLanded(commit=effect.new, behind=_behind(outcome.behind))
@@ -169,6 +181,19 @@ class Worldly:
                 return i.BranchMoved(tip=outcome.tip, repo=self._repo.name)
             case Blocked():
                 return i.BranchBlocked(reason=outcome.reason, checkout=True)
+
+    def _settled(self, effect: i.MoveBranch, reason: str) -> i.Input:
+        """What an error during the move means: a branch that stands at the candidate has landed all the same."""
+        try:
+            tip = self._git.tip()
+            landed = tip == effect.new or self._git.is_ancestor(effect.new, tip)
+        except ThrumError as error:
+            return i.BranchBlocked(reason=f"{reason}; {words(error)}", checkout=False)
+        return (
+            i.BranchLanded(commit=effect.new, behind=(reason,))
+            if landed
+            else i.BranchBlocked(reason=reason, checkout=False)
+        )
 
     def diff(self, task: Task, token: int) -> m.Reply:
         """The diff of an attempt against its base, the latest with work in it if `token` is 0."""

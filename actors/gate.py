@@ -125,7 +125,7 @@ class CheckRunner:
 
     def _result(self, check: Check, command: str, outcome: Outcome, output: Path) -> CheckResult:
         verdict, reason = judge(check, outcome)
-        digest = self._outputs.adopt(output)[0] if output.exists() else ""
+        digest = self._outputs.adopt(output)[0] if outcome.output_bytes else ""
         return CheckResult(
             name=check.name,
             verdict=verdict,

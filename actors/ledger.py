@@ -59,6 +59,7 @@ class Ledger:
         self._importing: set[tuple[str, int]] = set()
         self._workers: dict[str, str] = {}
         """The worker of each task that holds a slot."""
+        self._heard: set[str] = set()
         self._nudges: dict[str, float] = {}
         self._wakes: dict[str, float] = {}
         self._stopping = False
@@ -120,6 +121,10 @@ class Ledger:
         task = self.tasks[task_id]
         self._apply(decide(task, given, self.setup.rules, now, cause), now)
 
+    def not_imported(self, effect: ImportAttempt) -> None:
+        """The attempt could not be taken over just now; its worker repeats the report, and it is tried again."""
+        self._importing.discard((effect.task, effect.report.token))
+
     def reported(self, effect: ImportAttempt, ended: i.AttemptEnded, now: float) -> None:
         """Take in an imported attempt; its worker may forget it once this is written."""
         self._importing.discard((effect.task, effect.report.token))
@@ -134,8 +139,11 @@ class Ledger:
                 self._nudges[task_id] = now
 
     def attempts_under_way(self, alive: Container[str]) -> bool:
-        """True while one of the workers that are `alive` has an attempt, or an outcome is being taken over."""
-        return bool(self._importing) or any(self._workers.get(task) in alive for task in self._nudges)
+        """True while a worker that is `alive`, or was heard of in this life, has an attempt, or an outcome is being
+        taken over."""
+        return bool(self._importing) or any(
+            self._workers.get(task) in alive or self._workers.get(task) in self._heard for task in self._nudges
+        )
 
     def stop_attempts(self, now: float) -> None:
         """Have every running attempt ended; its work is kept, and its task goes back to the queue."""
@@ -319,6 +327,7 @@ class Ledger:
     # --- Workers ------------------------------------------------------------------------------------------------
 
     def _heartbeat(self, body: m.AttemptHeartbeat, now: float) -> None:
+        self._heard.add(f"worker.{self.setup.repo}.{body.slot}")
         if not body.task:
             # An idle worker: what it was told before it listened went nowhere.
             self.worker_gone(f"worker.{self.setup.repo}.{body.slot}", now)
@@ -334,7 +343,7 @@ class Ledger:
         if task is None or key in self._importing:
             return
         attempt = next((a for a in task.attempts if a.token == body.token), None)
-        if attempt is None or (attempt.ending is not None and attempt.head == body.head):
+        if attempt is None or attempt.ending is not None:
             self._send(header.sender, m.AttemptAcknowledged(task=body.task, token=body.token))
             return
         self._importing.add(key)

@@ -6,6 +6,8 @@ then send and act. A write that fails ends the process; nothing that it did not 
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import os
 import subprocess
@@ -21,7 +23,7 @@ from thrum import messages as m
 from thrum.batch import Loaded
 from thrum.checks import definition_digest, gate_checks, gate_config, integration_set, requirement, share
 from thrum.config import IntegrationConfig, Project, RepoConfig
-from thrum.errors import Exit, NotFoundError, StoreError, ThrumError
+from thrum.errors import AuthError, Exit, NotFoundError, StoreError, ThrumError
 from thrum.files import OutputStore, secret
 from thrum.gate import Gate, Verdict
 from thrum.messages import Envelope
@@ -50,11 +52,15 @@ def plan_of(project: Project, repo: RepoConfig, gate: Gate) -> GatePlan:
     """What a gate of the repository consists of."""
     checks, unconfigured = gate_checks(project, repo, gate)
     config = gate_config(project, gate)
+    required = requirement(project, repo, gate, Verdict.NOT_CONFIGURED)
+    # All that a result depends on beside the commit: a change of any of it and the gate must run again to land.
+    parts = [definition_digest(checks), required, project.pipeline.sandbox, repo.setup_cmd, repo.mount_paths]
+    definition = hashlib.sha256(json.dumps(to_plain(parts), sort_keys=True).encode()).hexdigest()
     return GatePlan(
         checks=checks,
         unconfigured=unconfigured,
-        definition=definition_digest(checks),
-        forbidden="" if checks else requirement(project, repo, gate, Verdict.NOT_CONFIGURED),
+        definition=definition,
+        forbidden="" if checks else required,
         fixture=config.fixture if isinstance(config, IntegrationConfig) else "",
         ratio=share(project, gate),
         strategy=project.pipeline.subsample.seed_strategy,
@@ -63,6 +69,8 @@ def plan_of(project: Project, repo: RepoConfig, gate: Gate) -> GatePlan:
 
 def setup_of(project: Project, repo: RepoConfig, token: str) -> Setup:
     """What the configuration says about a repository."""
+    if not token:
+        raise AuthError("the project has no token", remedy="remove .thrum/token; the next start makes one")
     engine = project.pipeline.engine
     plans = {gate: plan_of(project, repo, gate) for gate in GATES}
     rules = Rules(
@@ -73,6 +81,8 @@ def setup_of(project: Project, repo: RepoConfig, token: str) -> Setup:
         approvers=project.safety(repo).approvers,
         void_on_overlap=engine.reapprove == "overlap",
         definitions={gate: plan.definition for gate, plan in plans.items()},
+        never_reused=frozenset(g for g, plan in plans.items() if any(check.network for check in plan.checks)),
+        configuration=project.digest,
     )
     return Setup(
         repo=repo.name,
@@ -236,15 +246,17 @@ class RepoActor:
             case _:
                 raise ThrumError(f"an effect that the repo actor does not carry out: {effect}")
 
-    def _submit(self, effect: Any, work: Callable[[], i.Input]) -> None:
+    def _submit(self, effect: Any, work: Callable[[], i.Input | None]) -> None:
         self._thread.submit(lambda: Outcome(effect=effect, given=work()))
 
     def _take(self, outcome: Outcome, now: float) -> None:
         if outcome.reply is not None and outcome.header is not None:
             self._dealer.send(outcome.header.sender, outcome.reply, correlation=outcome.header.id)
         elif isinstance(outcome.effect, ImportAttempt):
-            assert isinstance(outcome.given, i.AttemptEnded)
-            self._ledger.reported(outcome.effect, outcome.given, now)
+            if isinstance(outcome.given, i.AttemptEnded):
+                self._ledger.reported(outcome.effect, outcome.given, now)
+            else:
+                self._ledger.not_imported(outcome.effect)
         elif outcome.given is not None:
             self._ledger.complete(outcome.effect.task, outcome.given, now)
 

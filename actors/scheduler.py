@@ -35,7 +35,14 @@ def limits_of(project: Project, agents: int) -> Limits:
     """What the configuration allows; `agents` above 0 overrides its global cap."""
     engine, budget = project.pipeline.engine, project.pipeline.budget
     sets = {members for repo in project.repos if len(members := integration_set(project, repo.name)) > 1}
-    return Limits(agents=agents or engine.agents, ceiling_usd=budget.ceiling_usd, integration_sets=tuple(sorted(sets)))
+    # All that is spent today is spent by implementers: their share of the allocation bounds it too.
+    shares = [usd for name, usd in budget.allocation.items() if name.startswith("implement")]
+    ceilings = [usd for usd in (budget.ceiling_usd, sum(shares) if shares else None) if usd is not None]
+    return Limits(
+        agents=agents or engine.agents,
+        ceiling_usd=min(ceilings, default=None),
+        integration_sets=tuple(sorted(sets)),
+    )
 
 
 class SchedulerMachine:

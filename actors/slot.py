@@ -74,6 +74,13 @@ class Slot:
         self._out = self.directory / "out"
         self._clone = self.directory / "clone"
         self._outputs = OutputStore(told.places.outputs)
+        self._room: tuple[Sandbox, Workspace] | None = None
+
+    def close(self) -> None:
+        """Let go of the sandbox."""
+        if self._room is not None:
+            self._room[0].close()
+            self._room = None
 
     def journal(self) -> Journal | None:
         """What the slot was doing when it was last written to."""
@@ -104,6 +111,8 @@ class Slot:
             report = m.AttemptReported(
                 task=asked.task, token=asked.token, ending=ending.value, reason=effects.words(error)
             )
+        if report.ending == AttemptEnding.COULD_NOT_RUN:
+            self.close()  # it may be the sandbox that is broken: the next attempt tries it out anew
         return self._finished(asked, report, started_at)
 
     def salvage(self, journal: Journal) -> m.AttemptReported:
@@ -113,8 +122,7 @@ class Slot:
         report = m.AttemptReported(task=asked.task, token=asked.token, ending=lost, reason="its worker was lost")
         try:
             backend, _ = resolve(self._project, "implementer")
-            with self._sandbox(backend) as sandbox:
-                harvest = self._harvest(asked, Workspace(self._clone, self.repo.path, sandbox))
+            harvest = self._harvest(asked, self._opened(backend)[1])
             report = replace(report, bundle=harvest.bundle, head=harvest.head if harvest.bundle else "")
         except (ThrumError, OSError) as error:
             report = replace(report, reason=f"{report.reason}; {effects.words(error)}")
@@ -144,50 +152,49 @@ class Slot:
         self, asked: m.RunAttempt, stop: threading.Event, on_output: Callable[[bytes], None]
     ) -> m.AttemptReported:
         backend, role = resolve(self._project, "implementer")
-        with self._sandbox(backend) as sandbox:
-            workspace = Workspace(self._clone, self.repo.path, sandbox)
-            workspace.prepare(asked.start)
-            place = self._work / self.repo.name / "setup-agents"
-            setups = Setups(place, self.repo, sandbox, self._project.pipeline.sandbox)
-            provision = setups.provide(asked.start, workspace, stop=stop)
-            prompt_file = self._out / "prompt.md"
-            prompt_file.write_text(asked.prompt)
-            prompt_file.chmod(0o644)
-            invocation = command(
-                backend,
-                prompt=asked.prompt,
-                prompt_file=str(prompt_file),
-                workdir=str(workspace.tree),
-                model=backend.model,
-                session=asked.session,
-            )
-            job = Job(
-                argv=invocation.argv,
-                cwd=str(workspace.tree),
-                env={**self._environment(backend), **provision.env, "THRUM_TASK": asked.task},
-                writable=(str(workspace.tree),),
-                readable=(*workspace.readable, *provision.readable, str(prompt_file)),
-                stdin_path=str(prompt_file) if invocation.stdin else "",
-                network=self._network(backend),
-                wall_s=wall_s(self._project, role, backend),
-                silence_s=backend.silence_secs,
-                output_path=str(self._out / "output.log"),
-                output_limit_bytes=OUTPUT_BYTES,
-                output_limit_ends=False,
-                tail_bytes=64 * 1024,
-            )
-            outcome = sandbox.run(job, on_output=on_output, stop=stop)
-            harvest = self._harvest(asked, workspace)
-            report = self._report(asked, invocation, backend, outcome)
-            reason = "; ".join(filter(None, (report.reason, harvest.reason)))
-            return replace(report, reason=reason, bundle=harvest.bundle, head=harvest.head if harvest.bundle else "")
+        sandbox, workspace = self._opened(backend)
+        workspace.prepare(asked.start)
+        place = self._work / self.repo.name / "setup-agents"
+        setups = Setups(place, self.repo, sandbox, self._project.pipeline.sandbox)
+        provision = setups.provide(asked.start, workspace, stop=stop)
+        prompt_file = self._out / "prompt.md"
+        prompt_file.write_text(asked.prompt)
+        prompt_file.chmod(0o644)
+        invocation = command(
+            backend,
+            prompt=asked.prompt,
+            prompt_file=str(prompt_file),
+            workdir=str(workspace.tree),
+            model=backend.model,
+            session=asked.session,
+        )
+        job = Job(
+            argv=invocation.argv,
+            cwd=str(workspace.tree),
+            env={**self._environment(backend), **provision.env, "THRUM_TASK": asked.task},
+            writable=(str(workspace.tree),),
+            readable=(*workspace.readable, *provision.readable, str(prompt_file)),
+            stdin_path=str(prompt_file) if invocation.stdin else "",
+            network=self._network(backend),
+            wall_s=wall_s(self._project, role, backend),
+            silence_s=backend.silence_secs,
+            output_path=str(self._out / "output.log"),
+            output_limit_bytes=OUTPUT_BYTES,
+            output_limit_ends=False,
+            tail_bytes=64 * 1024,
+        )
+        outcome = sandbox.run(job, on_output=on_output, stop=stop)
+        harvest = self._harvest(asked, workspace)
+        report = self._report(asked, invocation, backend, outcome)
+        reason = "; ".join(filter(None, (report.reason, harvest.reason)))
+        return replace(report, reason=reason, bundle=harvest.bundle, head=harvest.head if harvest.bundle else "")
 
     def _report(
         self, asked: m.RunAttempt, invocation: Invocation, backend: BackendConfig, outcome: Outcome
     ) -> m.AttemptReported:
         result = read_result(backend, outcome.tail)
         output = self._out / "output.log"
-        digest, size = self._outputs.adopt(output) if output.exists() else ("", 0)
+        digest, size = self._outputs.adopt(output) if outcome.output_bytes else ("", 0)
         ending, pause_s = _ENDINGS[outcome.ending], 0.0
         if result.rate_limited_until is not None and not outcome.ok:
             ending, pause_s = AttemptEnding.RATE_LIMITED, max(1.0, result.rate_limited_until - time.time())
@@ -206,14 +213,18 @@ class Slot:
             no_change=result.no_change,
         )
 
-    def _sandbox(self, backend: BackendConfig) -> Sandbox:
-        config = self._project.pipeline.sandbox
-        paths = (*config.mount_paths, *self.repo.mount_paths, *backend.mount_paths)
-        return open_sandbox(
-            replace(config, mount_paths=paths),
-            name=f"{self._told.places.mark}.{self._told.name}",
-            private=(str(self._told.places.state),),
-        )
+    def _opened(self, backend: BackendConfig) -> tuple[Sandbox, Workspace]:
+        """The sandbox and the clone, kept from attempt to attempt: to try a sandbox out costs as much as a check."""
+        if self._room is None:
+            config = self._project.pipeline.sandbox
+            paths = (*config.mount_paths, *self.repo.mount_paths, *backend.mount_paths)
+            sandbox = open_sandbox(
+                replace(config, mount_paths=paths),
+                name=f"{self._told.places.mark}.{self._told.name}",
+                private=(str(self._told.places.state),),
+            )
+            self._room = sandbox, Workspace(self._clone, self.repo.path, sandbox)
+        return self._room
 
     def _network(self, backend: BackendConfig) -> bool:
         return self._project.pipeline.sandbox.network if backend.network is None else backend.network

@@ -101,6 +101,7 @@ class WorkerActor:
     def close(self) -> None:
         self._stop.set()
         self._thread.close(deadline_s=15.0)
+        self._slot.close()
 
     # --- Messages -----------------------------------------------------------------------------------------------
 

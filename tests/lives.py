@@ -73,6 +73,7 @@ class Life:
         assert not (task.slot and task.state in WITHOUT_SLOT), f"{task.state} holds a slot"
         assert task.slot or task.state is not State.CLAIMED
         assert task.token >= before.token
+        assert task.state is State.GATE3 or not task.landing, f"{task.state} with a landing under way"
         if before.state in ENDS and task.state is not before.state:
             assert isinstance(given, i.RetryAsked)
             assert before.state is not State.MERGED

@@ -614,6 +614,16 @@ def test_a_subscription_yields_what_was_said_since_it_was_asked_for_and_ends_at_
         assert [type(event.body) for event in events] == [TaskChanged]
 
 
+def test_what_arrives_together_with_an_answer_is_not_lost_to_the_subscription(broker: Broker) -> None:
+    with peers(broker, "a") as (a,), Client(broker.endpoint, name="edge.x") as client:
+        events = client.events(("task.",), timeout_s=0.5)
+        a.send("edge.x", Reply(value=1), correlation="asked")
+        a.send("topic:task.a", TaskChanged(task="a-1", state="s", kind="k", at=1.0))
+        status(broker)  # The broker has handed both on: they are there when the question is asked.
+        assert client.request("broker", GetBrokerStatus(), id="asked") == 1
+        assert [type(event.body) for event in events] == [TaskChanged]
+
+
 def test_a_subscription_without_a_broker_ends_with_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("thrum.client.SILENCE_S", 0.2)
     monkeypatch.setattr("thrum.client.PING_EVERY_S", 0.1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,8 +32,7 @@ class House:
 
     def __init__(self, directory: Path, backend: str) -> None:
         self.directory = directory
-        self.one = make_repository(directory / "one", {"README": "hello\n", ".gitignore": "*.cache\n"})
-        self.two = make_repository(directory / "two", {"data": "first\n"})
+        self.one, self.two = directory / "one", directory / "two"
         sandbox = SandboxConfig(
             backend=backend, memory_limit_mb=0, pids_limit=0, pass_env=("GIVEN",), env={"SAID": "by the configuration"}
         )
@@ -70,8 +70,20 @@ def steps(*commands: tuple[str, str]) -> tuple[Check, ...]:
     return tuple(a_check(command, name=f"step {n}", repo=repo) for n, (repo, command) in enumerate(commands, start=1))
 
 
+@pytest.fixture(scope="module")
+def repositories(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where two of them lie; to be copied, as that is faster than making them."""
+    directory = tmp_path_factory.mktemp("repositories")
+    make_repository(directory / "one", {"README": "hello\n", ".gitignore": "*.cache\n"})
+    make_repository(directory / "two", {"data": "first\n"})
+    return directory
+
+
 @pytest.fixture(params=["none", pytest.param("os-native", marks=needs("bwrap"))])
-def house(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
+def house(
+    request: pytest.FixtureRequest, tmp_path: Path, repositories: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[House]:
+    shutil.copytree(repositories, tmp_path, dirs_exist_ok=True)
     monkeypatch.setenv("GIVEN", "by name")
     monkeypatch.setenv("A_SECRET", "of the operator")
     house = House(tmp_path, request.param)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +16,7 @@ import pytest
 
 from tests.office import Office
 from tests.repositories import commit, make_repository
-from tests.requirements import needs
+from tests.requirements import missing, needs
 from tests.systems import git, landings, systems
 from thrum.actors.gate import CheckRunner
 from thrum.config import EngineConfig, PipelineConfig, Project, RepoConfig, SandboxConfig
@@ -52,7 +53,7 @@ class Place:
         self.directory = directory
         self.shown = directory / "shown"
         self.shown.mkdir()
-        self.path = make_repository(directory / "repo", FILES)
+        self.path = directory / "repo"
         self.config = SandboxConfig(
             backend=backend, memory_limit_mb=0, pids_limit=0, mount_paths=(str(self.shown),), setup_network=False
         )
@@ -66,7 +67,7 @@ class Place:
 
     def counting(self) -> None:
         """Have the setup leave a file of its own each time it is made."""
-        self.repo = replace(self.repo, setup_cmd='echo > "$(mktemp "$THRUM_SETUP/made.XXXXXX")"; sleep 0.3')
+        self.repo = replace(self.repo, setup_cmd='echo > "$(mktemp "$THRUM_SETUP/made.XXXXXX")"; sleep 0.1')
 
     def close(self) -> None:
         for sandbox in self._opened:
@@ -98,8 +99,15 @@ def made(provision: Provision) -> set[str]:
     return {name for name in os.listdir(provision.env["THRUM_SETUP"]) if name.startswith("made.")}
 
 
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """To be copied, as that is faster than making one."""
+    return make_repository(tmp_path_factory.mktemp("repository") / "repo", FILES)
+
+
 @pytest.fixture(params=["none", pytest.param("os-native", marks=needs("bwrap"))])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
+def place(request: pytest.FixtureRequest, tmp_path: Path, repository: Path) -> Iterator[Place]:
+    shutil.copytree(repository, tmp_path / "repo")
     place = Place(tmp_path, request.param)
     yield place
     place.close()
@@ -150,6 +158,20 @@ def test_it_is_made_once_for_each_state_of_the_lock_files(place: Place, head: st
     assert len(made(second)) == 1
     assert user.provide(head) == first
     assert len(made(first)) == 1
+
+
+def test_what_an_agent_wrote_makes_no_setup_that_other_work_is_checked_with(place: Place, head: str) -> None:
+    place.repo = replace(place.repo, setup_cmd="sh install.sh")
+    git(place.path, "checkout", "-q", "-b", "agent")
+    poisoned = commit(place.path, {"install.sh": 'echo evil > "$THRUM_SETUP/evil"\n'})
+    shared = place.user("one").provide(poisoned)
+    assert not Path(shared.readable[0], "evil").exists()
+    assert place.user("one").provide(head) == shared
+    with_other_files = commit(place.path, {"requirements.txt": "greeting==666\n"})
+    own = place.user("one").provide(with_other_files)
+    assert Path(own.readable[0], "evil").exists()
+    later = commit(place.path, {"README": "the same lock files, another tree\n"})
+    assert place.user("one").provide(later) != own
 
 
 def test_another_command_or_other_named_files_make_another_one(place: Place, head: str) -> None:
@@ -236,12 +258,12 @@ def test_checks_cannot_write_what_was_set_up(place: Place, head: str) -> None:
     assert not user.runs('echo > "$THRUM_SETUP"/venv/lib/python3*/site-packages/greeting/__init__.py', provision)
 
 
-@pytest.mark.parametrize("sandbox", ["none", pytest.param("os-native", marks=needs("bwrap", "cgroup-writable"))])
-def test_a_task_of_a_repository_with_a_setup_lands(tmp_path: Path, sandbox: str) -> None:
+def test_a_task_of_a_repository_with_a_setup_lands(tmp_path: Path) -> None:
     """Its agent runs the tests with what is set up for agents, the gate with what is set up for gates."""
     agent = f'{TEST} || exit 1\ncase "$THRUM_SETUP" in */setup-agents/*) echo "$THRUM_TASK" > done.txt ;; esac\n'
     test = f'case "$THRUM_SETUP" in */setup-gates/*) {TEST} ;; *) exit 1 ;; esac'
     keys = f"setup_cmd = \"sh install.sh\"\ntest_cmd = '{test}'"
+    sandbox = "none" if missing("bwrap") or missing("cgroup-writable") else "os-native"
     pipeline = "[engine]\ngate_actors = 1\nmax_retries = 0"
     directory = tmp_path / "project"
     for system in systems(directory, sandbox=sandbox, agent=agent, repo_keys=keys, pipeline=pipeline):

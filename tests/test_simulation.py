@@ -77,18 +77,14 @@ def test_a_seed_replays_exactly_in_another_process_with_other_hashes() -> None:
     run = Simulation(Plan(seed=3, chaos_s=60.0))
     run.run()
     here = f"{len(run.world.trace)} {hashlib.sha256(chr(10).join(run.world.trace).encode()).hexdigest()}"
+    path = os.pathsep.join([str(Path(__file__).parent.parent), *filter(None, sys.path)])
     for hash_seed in ("1", "2"):
         there = subprocess.run(
             [sys.executable, "-c", REPLAY, "3"],
-            env={**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": os.pathsep.join(import_path())},
+            env={**os.environ, "PYTHONHASHSEED": hash_seed, "PYTHONPATH": path},
             capture_output=True,
             text=True,
             timeout=60,
             check=True,
         )
         assert there.stdout.strip() == here
-
-
-def import_path() -> list[str]:
-    tests = Path(__file__).parent
-    return [str(tests.parent), str(tests)]

@@ -59,7 +59,7 @@ name = "own"
 type = "agent"
 command = "{directory}/agent.sh"
 prompt_args = ["{{prompt_file}}"]
-timeout_secs = 6
+timeout_secs = 5
 silence_secs = 3
 """
     for system in systems(directory, agent=AGENT, pipeline=pipeline):
@@ -91,22 +91,19 @@ def test_what_an_agent_prints_reaches_who_listens_and_is_kept(office: Office) ->
     assert office.desk.output(task, attempt["output_digest"], 0)["text"] == heard
 
 
-@pytest.mark.parametrize(
-    ("title", "ending", "reason"), [("DAWDLE", "timed-out", "time limit"), ("SULK", "silent", "without output")]
-)
-def test_an_agent_that_passes_a_limit_is_ended_and_the_task_retried_for_that_reason(
-    office: Office, title: str, ending: str, reason: str
-) -> None:
-    task = office.add(title)
-    view = office.until(task, "awaiting-approval")
-    assert [attempt["ending"] for attempt in view["attempts"]] == [ending, "finished"]
-    assert reason in view["attempts"][0]["reason"]
-    assert view["retries"] == 1
-    assert office.events(task, "retried") == [{"cause": ending, "retry": 1}]
+def test_an_agent_that_passes_a_limit_is_ended_and_the_task_retried_for_that_reason(office: Office) -> None:
+    limits = {"DAWDLE": ("timed-out", "time limit"), "SULK": ("silent", "without output")}
+    tasks = {title: office.add(title) for title in limits}
+    for title, (ending, reason) in limits.items():
+        view = office.until(tasks[title], "awaiting-approval")
+        assert [attempt["ending"] for attempt in view["attempts"]] == [ending, "finished"]
+        assert reason in view["attempts"][0]["reason"]
+        assert view["retries"] == 1
+        assert office.events(tasks[title], "retried") == [{"cause": ending, "retry": 1}]
     assert not sleepers()
-    if title == "DAWDLE":
-        # The second attempt went on from what the first one left.
-        assert set(view["attempts"][1]["files"]) == {"half.txt", f"{task}.txt"}
+    # The second attempt goes on from what the first one left.
+    files = office.desk.task(tasks["DAWDLE"])["attempts"][1]["files"]
+    assert set(files) == {"half.txt", f"{tasks['DAWDLE']}.txt"}
 
 
 def test_a_cancelled_attempt_is_ended_its_work_pinned_and_its_slot_freed(office: Office) -> None:

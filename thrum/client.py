@@ -61,16 +61,19 @@ class Client:
         while True:
             send_again_at = time.monotonic() + retry_every_s
             id = self._dealer.send(destination, body, id=id, ttl_s=max(0.01, deadline - time.monotonic()))
-            while (now := time.monotonic()) < min(send_again_at, deadline):
+            answer: Reply | None = None
+            while answer is None and (now := time.monotonic()) < min(send_again_at, deadline):
                 for envelope in self._receive(min(send_again_at, deadline) - now):
                     if envelope.header.correlation != id:
                         self._keep(envelope)
                     elif isinstance(envelope.body, Reply):
-                        return _value(envelope.body)
+                        answer = envelope.body  # what came with it may be events that somebody wants
                     elif isinstance(envelope.body, Undeliverable):
                         reason = envelope.body.reason
                         # It may be starting: ask again soon, yet not as fast as the broker can refuse.
                         send_again_at = min(send_again_at, time.monotonic() + _REFUSED_S)
+            if answer is not None:
+                return _value(answer)
             if now >= deadline:
                 raise self._unanswered(destination, timeout_s, reason)
 

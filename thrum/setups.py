@@ -87,13 +87,17 @@ class Setups:
         """
         if not self._repo.setup_cmd:
             return Provision(env={})
-        key = self._key(commit)
+        source, key = self._source(commit)
         place, done = self._directory / key, self._directory / f"{key}.done"
         self._directory.mkdir(parents=True, exist_ok=True)
         with Lock(self._directory / f"{key}.lock", kind="setup").acquire(deadline_s=self._repo.setup_timeout_s):
             if not done.exists():
-                self._make(place, commit, workspace, stop)
-                write_atomically(done, commit.encode())
+                workspace.prepare(source)
+                try:
+                    self._make(place, source, workspace, stop)
+                finally:
+                    workspace.prepare(commit)
+                write_atomically(done, source.encode())
         return Provision(readable=(str(place),), env={"THRUM_SETUP": str(place)})
 
     def _make(self, place: Path, commit: str, workspace: Workspace, stop: threading.Event | None) -> None:
@@ -112,7 +116,6 @@ class Setups:
             wall_s=self._repo.setup_timeout_s,
         )
         outcome = self._sandbox.run(job, stop=stop)
-        workspace.prepare(commit)
         if not outcome.ok:
             raise ToolError(
                 f"setup_cmd of {self._repo.name} failed: {outcome.reason}\n{outcome.tail[-2000:]}",
@@ -121,6 +124,19 @@ class Setups:
                 output=outcome.tail,
                 remedy="run it by hand in a clean checkout; it must put what it installs into $THRUM_SETUP",
             )
+
+    def _source(self, commit: str) -> tuple[str, str]:
+        """The commit whose code a setup is made from, and its key.
+
+        What an agent wrote must not make a setup that other work is checked with: while the lock files are those
+        of the protected branch, the setup is made from the branch's tip. Otherwise it is for that one tree alone.
+        """
+        tip = self._git.tip()
+        key = self._key(commit)
+        # One that is there under the bare key was made from the branch, when these were its lock files.
+        if key == self._key(tip) or (self._directory / f"{key}.done").exists():
+            return tip, key
+        return commit, f"{key}-{self._git.tree_of(commit)[:16]}"
 
     def _key(self, commit: str) -> str:
         """Names what the setup depends on: the command, the lock files, the program that runs, this system."""

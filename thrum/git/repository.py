@@ -50,6 +50,13 @@ class Blocked:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Facts:
+    common_dir: Path
+    shallow: bool
+    object_format: str
+
+
 class Repository(ObjectStore):
     """One repository and its protected branch.
 
@@ -62,13 +69,22 @@ class Repository(ObjectStore):
         self.branch = branch
         self.ref = f"refs/heads/{branch}"
 
-    @cached_property
+    @property
     def common_dir(self) -> Path:
         """The git directory that all its work trees share.
 
         Raises:
             RepositoryError: `path` is not there, or no git repository.
         """
+        return self._facts.common_dir
+
+    @property
+    def object_format(self) -> str:
+        """`sha1` or `sha256`."""
+        return self._facts.object_format
+
+    @cached_property
+    def _facts(self) -> _Facts:
         version()
         if not self.path.is_dir():
             raise RepositoryError(
@@ -77,6 +93,7 @@ class Repository(ObjectStore):
         # A directory inside of some other repository is not meant, and must not be taken, for that one.
         ceiling = {"GIT_CEILING_DIRECTORIES": str(self.path.resolve().parent)}
         ask = ["rev-parse", "--path-format=absolute", "--git-common-dir"]
+        ask += ["--is-shallow-repository", "--show-object-format"]
         found = run(ask, cwd=self.path, variables=ceiling, accept=(0, 128))
         if found.code:
             said = found.err.strip().removeprefix("fatal: ").split("\n")[0]
@@ -87,30 +104,28 @@ class Repository(ObjectStore):
                 output=found.err,
                 remedy="set `path` to the top of a repository, or run `git init` there",
             )
-        return Path(os.fsdecode(found.out.rstrip(b"\n"))).resolve()
+        # From the end: a path may hold line ends itself.
+        path, shallow, object_format = os.fsdecode(found.out.rstrip(b"\n")).rsplit("\n", 2)
+        return _Facts(common_dir=Path(path).resolve(), shallow=shallow == "true", object_format=object_format)
 
     @property
     def objects(self) -> Path:
         """Its object store."""
         return self.common_dir / "objects"
 
-    @cached_property
-    def object_format(self) -> str:
-        """`sha1` or `sha256`."""
-        return self._git("rev-parse", "--show-object-format").text
-
-    def inspect(self) -> None:
-        """Make sure that the repository can be managed as it is.
+    def inspect(self) -> str:
+        """Make sure that the repository can be managed as it is; the commit that its branch is at.
 
         Bare repositories, linked work trees, detached HEADs, packed refs, submodules and LFS are fine.
 
         Raises:
             RepositoryError: it is not there, has no commit or no such branch, or lacks part of its history.
         """
-        self.__dict__.pop("common_dir", None)
+        self.__dict__.pop("_facts", None)
         self._refuse_parts()
-        if self._git("rev-parse", "--verify", "--quiet", f"{self.ref}^{{commit}}", accept=(0, 1, 128)).code == 0:
-            return
+        tip = self._git("rev-parse", "--verify", "--quiet", f"{self.ref}^{{commit}}", accept=(0, 1, 128))
+        if tip.code == 0:
+            return tip.text
         branches = self._git("for-each-ref", "--format=%(refname:lstrip=2)", "refs/heads/").text.split("\n")
         if not any(branches):
             raise RepositoryError(
@@ -124,7 +139,7 @@ class Repository(ObjectStore):
         )
 
     def _refuse_parts(self) -> None:
-        if self._git("rev-parse", "--is-shallow-repository").text == "true":
+        if self._facts.shallow:
             # Attempts would come as bundles that need commits which are not there.
             raise RepositoryError(
                 f"the repository {self.path} is a shallow clone", remedy=f"git -C '{self.path}' fetch --unshallow"
@@ -249,7 +264,8 @@ class Repository(ObjectStore):
             tip = self.tip()
             if tip == old:
                 raise
-            return Moved(tip=tip)
+            if tip != new:
+                return Moved(tip=tip)
         self._sync(self.ref)
         return Landed(behind=self._behind((checkout, move(checkout, old, new)) for checkout in checkouts))
 

@@ -116,14 +116,21 @@ def attempt_ended(draft: Draft, given: i.AttemptEnded) -> None:
 
 
 def _with_unjudged_work(task: Task, given: i.AttemptEnded) -> i.AttemptEnded:
-    """An attempt that found nothing left to do may stand on work that was cut off before any gate saw it."""
+    """What an attempt that found nothing left to do stands on, where that must not be passed over.
+
+    Work that was cut off before any gate saw it, or work that the agent says needs no further change: a person's
+    yes to that must not drop it.
+    """
     start = latest(task).start
     if given.head or given.ending is not AttemptEnding.FINISHED:
         return given
     made_by = next((earlier for earlier in reversed(task.attempts[:-1]) if earlier.head == start), None)
-    if made_by is None or made_by.ending is AttemptEnding.FINISHED or not made_by.files:
+    if made_by is None or not made_by.files:
         return given
-    return replace(given, head=made_by.head, tree=made_by.tree, files=made_by.files)
+    if made_by.ending is AttemptEnding.FINISHED and not given.no_change:
+        return given
+    said = f"the agent says that no further change is needed: {given.no_change}" if given.no_change else given.reason
+    return replace(given, head=made_by.head, tree=made_by.tree, files=made_by.files, no_change="", reason=said)
 
 
 def _judge_attempt(draft: Draft, given: i.AttemptEnded, *, changed: bool) -> None:

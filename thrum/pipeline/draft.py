@@ -27,6 +27,10 @@ class Rules:
     """An approval is void once a landing touched one of its files."""
     definitions: dict[Gate, str] = field(default_factory=dict)
     """The digest of each gate's present definition: a result under another one does not count for landing."""
+    never_reused: frozenset[Gate] = frozenset()
+    """Gates whose results hold for the run they came from alone, as a check of theirs has the network."""
+    configuration: str = ""
+    """The digest of the whole configuration, for the receipts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -59,12 +59,12 @@ def branch_landed(draft: Draft, given: i.BranchLanded) -> None:
     task = draft.task
     if not task.landing or task.candidate is None or given.commit != task.candidate.commit:
         return
-    data = {**receipt(task), "checkouts_behind": list(given.behind)}
+    data = {**receipt(task, draft.rules.configuration), "checkouts_behind": list(given.behind)}
     draft.step(Step.MERGE, "merged", data, reason="; ".join(given.behind), landing=False, landed=given.commit)
     draft.want(i.ReleaseLandingLock(task=task.id))
 
 
-def receipt(task: Task) -> dict[str, Any]:
+def receipt(task: Task, configuration: str) -> dict[str, Any]:
     """What a landing leaves on record: what landed, which gates passed on it, who made and who approved it."""
     attempt, candidate = latest(task), task.candidate
     assert candidate is not None
@@ -74,6 +74,7 @@ def receipt(task: Task) -> dict[str, Any]:
         "base": candidate.base,
         "vector": candidate.vector,
         "head": attempt.head,
+        "configuration": configuration,
         "head_tree": attempt.tree,
         "backend": attempt.backend,
         "model": attempt.model,

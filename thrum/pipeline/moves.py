@@ -6,7 +6,7 @@ from typing import Any
 
 from thrum import inputs as i
 from thrum.errors import TransitionError
-from thrum.gate import Gate, Verdict
+from thrum.gate import Gate, GateResult, Verdict
 from thrum.pipeline.draft import Draft, latest
 from thrum.pipeline.table import GATE_OF, Step
 from thrum.task import Attempt, Candidate, Setback, State, Task, WaitingFor
@@ -123,7 +123,11 @@ def gate_under_way(draft: Draft) -> Gate | None:
         raise TransitionError(f"{task.id} is in gate3 without a candidate")
     again = () if _proven(draft, task.candidate) else (Gate.QUALITY, Gate.PROOF)
     opened = (Verdict.PASSED, Verdict.NOT_CONFIGURED)
-    done = {r.gate for r in task.gates if r.commit == task.candidate.commit and r.verdict in opened}
+    done = {
+        r.gate
+        for r in task.gates
+        if r.commit == task.candidate.commit and r.verdict in opened and _under_present_rules(draft, r)
+    }
     return next((gate for gate in (*again, Gate.INTEGRATION) if gate not in done), None)
 
 
@@ -132,9 +136,16 @@ def _proven(draft: Draft, candidate: Candidate) -> bool:
     attempt = latest(draft.task)
     known = {r.gate: r for r in draft.task.gates if r.commit == attempt.head}
     return candidate.tree == attempt.tree and all(
-        gate in known and known[gate].share == 1.0 and known[gate].definition == draft.rules.definitions.get(gate, "")
+        gate in known
+        and gate not in draft.rules.never_reused
+        and known[gate].share == 1.0
+        and _under_present_rules(draft, known[gate])
         for gate in (Gate.QUALITY, Gate.PROOF)
     )
+
+
+def _under_present_rules(draft: Draft, result: GateResult) -> bool:
+    return result.definition == draft.rules.definitions.get(result.gate, "")
 
 
 def build_candidate(draft: Draft) -> None:
@@ -151,8 +162,11 @@ def move_branch(draft: Draft) -> None:
     """Every gate passed on the candidate: put the intent on record, then have the branch moved."""
     task = draft.task
     candidate = task.candidate
-    if candidate is None or not task.approvals:
-        raise TransitionError(f"{task.id} was to land without a candidate or without an approval")
+    if candidate is None:
+        raise TransitionError(f"{task.id} was to land without a candidate")
+    if len(task.approvals) < draft.rules.approvers:
+        park(draft, f"{len(task.approvals)} of the {draft.rules.approvers} approvals that are now asked for")
+        return
     draft.record(
         "landing-intended",
         {"old": candidate.base, "new": candidate.commit},
