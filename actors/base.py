@@ -194,7 +194,6 @@ def _signals() -> Iterator[tuple[int, Callable[[], bool]]]:
     reading, writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
     asked: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
-    signal.signal(signal.SIGCHLD, lambda *_: None)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.set_wakeup_fd(writing, warn_on_full_buffer=False)

@@ -245,6 +245,8 @@ class GateActor:
         assert self._current is not None
         asked, askers, stop = self._current
         self._current, self._heartbeat_at = None, float("inf")
+        if stop.is_set():
+            reported = replace(reported, checks=())  # what was cut short says nothing: it is asked for again
         for asker in askers:
             # The id of a question is its run: the broker knows by it that this actor is free again.
             self._dealer.send(asker, reported, correlation=asked.run)

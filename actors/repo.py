@@ -111,6 +111,8 @@ class RepoActor:
         self._world = Worldly(told.project, repo, OutputStore(told.places.outputs), setup.integration_set)
         self._thread = EffectThread()
         self._workers: dict[str, subprocess.Popen[bytes]] = {}
+        self._ends: dict[str, int] = {}
+        """For each worker a descriptor that becomes readable when its process ends."""
         self._stopping = False
 
     def start(self, now: float) -> None:
@@ -125,6 +127,7 @@ class RepoActor:
             if not self._read(envelope):
                 self._ledger.receive(envelope, now)
         for worker in [name for name, process in self._workers.items() if process.poll() is not None]:
+            os.close(self._ends.pop(worker))
             # One that found its slot taken leaves it to a worker that outlived an earlier life of ours.
             if self._workers.pop(worker).returncode != Exit.TRY_LATER:
                 self._ledger.worker_gone(worker, now)
@@ -138,7 +141,8 @@ class RepoActor:
         return float("inf") if self._serve_only else self._ledger.next_at()
 
     def wake_fds(self) -> tuple[int, ...]:
-        return (self._thread.fd,)
+        # Not SIGCHLD: every git command of the effects would wake us.
+        return (self._thread.fd, *self._ends.values())
 
     def standing(self) -> tuple[tuple[str, ...], int, tuple[str, ...]]:
         return (), 0, ()
@@ -151,6 +155,8 @@ class RepoActor:
     def close(self) -> None:
         self._thread.close()
         self._store.close()
+        for end in self._ends.values():
+            os.close(end)
         if self._stopping:
             for worker in self._workers.values():
                 worker.terminate()
@@ -295,6 +301,7 @@ class RepoActor:
                 start_new_session=True,
                 env={**os.environ, MARK: f"{told.places.mark}.process.{worker}"},
             )
+        self._ends[worker] = os.pidfd_open(self._workers[worker].pid)
 
 
 def _refusal(error: ThrumError) -> m.Reply:

@@ -181,7 +181,9 @@ def landing() -> Life:
     return life
 
 
-@pytest.mark.parametrize("given", [i.CandidateBlocked(reason="late"), i.BranchLanded(commit="another")])
+@pytest.mark.parametrize(
+    "given", [i.CandidateBlocked(reason="late"), i.BranchLanded(commit="another"), i.CancelAsked(by="ann")]
+)
 def test_a_landing_whose_intent_is_on_record_is_settled_by_nothing_but_its_own_outcome(given: i.Input) -> None:
     life = landing()
     life.take(given)

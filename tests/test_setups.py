@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from tests.office import Office
-from tests.repositories import commit, make_repository
+from tests.repositories import commit, commit_aside, make_repository
 from tests.requirements import missing, needs
 from tests.systems import git, landings, systems
 from thrum.actors.gate import CheckRunner
@@ -182,6 +182,27 @@ def test_another_command_or_other_named_files_make_another_one(place: Place, hea
     place.repo = replace(place.repo, setup_cmd=f"{place.repo.setup_cmd}; true")
     third = place.user("three").provide(head)
     assert len({provision.readable for provision in (first, second, third)}) == 3
+
+
+def test_what_an_agent_wrote_makes_no_setup_that_other_work_is_checked_with(place: Place, head: str) -> None:
+    place.repo = replace(place.repo, setup_cmd='sh install.sh; cp install.sh requirements.txt "$THRUM_SETUP"')
+    evil = {"install.sh": f"{INSTALL}touch $THRUM_SETUP/evil\n"}
+    one = commit_aside(place.path, head, evil)
+    user = place.user("one")
+    # While the lock files are the branch's, so is the code that runs, whoever needs the setup first.
+    of_branch = user.provide(one)
+    assert not user.runs('test -e "$THRUM_SETUP/evil"', of_branch)
+    assert user.runs("grep -q evil install.sh", of_branch), "the work tree is that of the work"
+    assert user.provide(head) == of_branch
+    # Other lock files are installed by the work's own code, for that work alone.
+    files = {**evil, "requirements.txt": "greeting==2\n"}
+    two, three = (commit_aside(place.path, head, {**files, "README": text}) for text in ("two\n", "three\n"))
+    of_two = user.provide(two)
+    assert user.runs('test -e "$THRUM_SETUP/evil" && grep -q ==2 "$THRUM_SETUP/requirements.txt"', of_two)
+    assert user.provide(two) == of_two
+    assert user.provide(three).readable != of_two.readable
+    landed = commit(place.path, {"requirements.txt": "greeting==2\n"})
+    assert not user.runs('test -e "$THRUM_SETUP/evil"', user.provide(landed))
 
 
 def test_agents_and_gates_have_theirs_apart(place: Place, head: str) -> None:
