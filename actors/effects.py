@@ -67,9 +67,11 @@ class Worldly:
         """Resolve and pin base and start, and put the prompt together."""
         try:
             tip = self._git.inspect()
-            base = effect.base or tip
+            ref = f"refs/thrum/bases/{task.id}/{effect.token}"
+            # Pinned already: we died before this was on record, and the tip may have moved since.
+            base = effect.base or self._git.pins(ref).get(ref) or tip
             start = effect.start or base
-            self._git.pin(f"refs/thrum/bases/{task.id}/{effect.token}", base)
+            self._git.pin(ref, base)
             backend, role = resolve(self._project, "implementer")
             prompt = assemble(
                 task,

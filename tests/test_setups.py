@@ -160,20 +160,6 @@ def test_it_is_made_once_for_each_state_of_the_lock_files(place: Place, head: st
     assert len(made(first)) == 1
 
 
-def test_what_an_agent_wrote_makes_no_setup_that_other_work_is_checked_with(place: Place, head: str) -> None:
-    place.repo = replace(place.repo, setup_cmd="sh install.sh")
-    git(place.path, "checkout", "-q", "-b", "agent")
-    poisoned = commit(place.path, {"install.sh": 'echo evil > "$THRUM_SETUP/evil"\n'})
-    shared = place.user("one").provide(poisoned)
-    assert not Path(shared.readable[0], "evil").exists()
-    assert place.user("one").provide(head) == shared
-    with_other_files = commit(place.path, {"requirements.txt": "greeting==666\n"})
-    own = place.user("one").provide(with_other_files)
-    assert Path(own.readable[0], "evil").exists()
-    later = commit(place.path, {"README": "the same lock files, another tree\n"})
-    assert place.user("one").provide(later) != own
-
-
 def test_another_command_or_other_named_files_make_another_one(place: Place, head: str) -> None:
     place.counting()
     first = place.user("one").provide(head)
