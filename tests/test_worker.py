@@ -20,7 +20,7 @@ AGENT = f"""\
 # What it does follows from its prompt, which is a file.
 says() {{ grep -q "$1" "$prompt"; }}
 prompt=$1
-if says 'TALK'; then echo 'hällo wörld'; echo done > "$THRUM_TASK.txt"
+if says 'TALK'; then printf 'h\\303'; sleep 0.3; printf '\\244llo wörld\\n'; echo done > "$THRUM_TASK.txt"
 elif says 'DAWDLE'; then
     if says 'ended before it was done'; then echo done > "$THRUM_TASK.txt"
     else echo half > half.txt; while echo tick; do sleep 0.2; done; fi
