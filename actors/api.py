@@ -40,6 +40,8 @@ class ApiActor:
         token = secret(told.places.token)
         self._desks = Desks(told, token)
         self._address_file = address_file
+        if address_file is not None:
+            address_file.unlink(missing_ok=True)  # of a predecessor that was killed
         self._listener = listening(told.project.pipeline.api.port)
         self._server = waitress.server.create_server(
             application(self._desks, told.project, token),

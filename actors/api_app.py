@@ -12,20 +12,21 @@ import json
 import logging
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any, TypeVar
 
 import falcon
 import zmq
 
 from thrum import __version__
-from thrum import messages as m
 from thrum.client import Client
 from thrum.config import Project
 from thrum.desk import Desk, repo_named
 from thrum.errors import ThrumError, UsageError
+from thrum.messages import kinds as m
 from thrum.records import RecordError, from_plain
 from thrum.task import State
+from thrum.values import dataclass
 
 from .base import Situation
 

@@ -18,15 +18,15 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from thrum.config import Project
-from thrum.configfile import load_snapshot
 from thrum.errors import BusyError, Exit, StoreDamagedError, StoreError
 from thrum.messages import Envelope
 from thrum.places import Places
+from thrum.snapshot import load_snapshot
+from thrum.values import dataclass
 from thrum.wire import PING_EVERY_S, Dealer, new_incarnation
 
 log = logging.getLogger(__name__)

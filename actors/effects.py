@@ -1,4 +1,4 @@
-"""What a repo actor does to the world: git and kept outputs, in one thread of its own, one thing at a time.
+"""What a repo actor does to the world: git and kept outputs, in a thread of its own (`background`).
 
 Every effect looks at the world first, so that one begun before a crash is completed rather than repeated. What
 is decided about the outcome is the ledger's part.
@@ -7,26 +7,22 @@ is decided about the outcome is the ledger's part.
 from __future__ import annotations
 
 import logging
-import os
-import queue
-import threading
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from thrum import inputs as i
-from thrum import messages as m
 from thrum.agents import resolve
 from thrum.config import Project, RepoConfig
-from thrum.errors import GitError, ThrumError
+from thrum.errors import GitError, ThrumError, words
 from thrum.files import OutputStore
 from thrum.git.checkouts import Checkout
 from thrum.git.objects import Conflict
 from thrum.git.repository import Blocked, Landed, Moved, Repository
+from thrum.messages import kinds as m
 from thrum.prompt import assemble
 from thrum.task import AttemptEnding, Task
+from thrum.values import dataclass
 
 from .turn import ImportAttempt
 
@@ -38,13 +34,12 @@ DIFF_LIMIT_BYTES = 2 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What came of an effect: an input for its task, a reply for a person, or the error that broke the thread."""
+    """What came of an effect: an input for its task, or a reply for a person."""
 
     effect: Any
     given: i.Input | None = None
     reply: m.Reply | None = None
     header: m.Header | None = None
-    error: BaseException | None = None
 
 
 class Worldly:
@@ -240,64 +235,6 @@ class Worldly:
             return place.read_text()
         except (OSError, UnicodeDecodeError) as error:
             raise ThrumError(f"the prompt needs {place}, which cannot be read: {error}") from error
-
-
-class EffectThread:
-    """Runs work in the order given; outcomes are taken with `outcomes` when `fd` is readable."""
-
-    def __init__(self) -> None:
-        self.fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
-        self._todo: queue.SimpleQueue[Callable[[], Outcome] | None] = queue.SimpleQueue()
-        self._done: queue.SimpleQueue[Outcome] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._work, name="effects", daemon=True)
-        self._thread.start()
-
-    def submit(self, work: Callable[[], Outcome]) -> None:
-        """Have it done after all that was given before."""
-        self._todo.put(work)
-
-    def outcomes(self) -> list[Outcome]:
-        """What is done since the last call.
-
-        Raises:
-            BaseException: whatever the work raised that it should not have.
-        """
-        try:
-            os.eventfd_read(self.fd)
-        except BlockingIOError:
-            return []
-        found = []
-        while not self._done.empty():
-            outcome = self._done.get()
-            if outcome.error is not None:
-                raise outcome.error
-            found.append(outcome)
-        return found
-
-    def close(self, deadline_s: float = 5.0) -> None:
-        """Let the work under way end; what is still queued is dropped."""
-        while not self._todo.empty():
-            self._todo.get()
-        self._todo.put(None)
-        self._thread.join(deadline_s)
-        if not self._thread.is_alive():
-            os.close(self.fd)
-
-    def _work(self) -> None:
-        while (work := self._todo.get()) is not None:
-            try:
-                outcome = work()
-            except BaseException as error:  # noqa: BLE001 - it is handed to the actor's loop, which ends on it
-                outcome = Outcome(effect=None, error=error)
-            self._done.put(outcome)
-            os.eventfd_write(self.fd, 1)
-
-
-def words(error: ThrumError | OSError) -> str:
-    """What happened and what to do about it, for a person; an OSError (a full disk, say) names its path itself."""
-    if isinstance(error, OSError):
-        return str(error)
-    return f"{error.message} ({error.remedy})" if error.remedy else error.message
 
 
 def _behind(checkouts: tuple[Checkout, ...]) -> tuple[str, ...]:

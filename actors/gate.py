@@ -8,29 +8,32 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 import threading
 import time
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from thrum import messages as m
 from thrum.checks import fill, first_program
 from thrum.config import Project, RepoConfig
-from thrum.errors import NotFoundError, ThrumError
+from thrum.errors import NotFoundError, ThrumError, words
 from thrum.files import OutputStore, remove_tree
 from thrum.gate import Check, CheckResult, Gate, Verdict
 from thrum.job import Ending, Job, Outcome
 from thrum.messages import Envelope
+from thrum.messages.gates import GateHeartbeat, GateReported, RunGate, StopGate
 from thrum.runners import ran_nothing
 from thrum.sandbox import Sandbox, open_sandbox
 from thrum.sandbox.process import StopEvent
 from thrum.setups import Setups, shell
+from thrum.values import dataclass
 from thrum.wire import Dealer
 from thrum.workspace import Workspace
 
-from . import base, effects
+from . import base
+from .background import Background
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +64,7 @@ class CheckRunner:
         self._owner = owner
         self._rooms: dict[str, _Rooms] = {}
 
-    def run(self, asked: m.RunGate, stop: threading.Event) -> m.GateReported:
+    def run(self, asked: RunGate, stop: threading.Event) -> GateReported:
         """Run the checks in order. Steps of an integration pipeline build on each other: the first that does not
         pass is the last that runs. Of a run that is stopped the check under way says nothing."""
         started_at = time.time()
@@ -73,14 +76,14 @@ class CheckRunner:
             results.append(result)
             if asked.gate is Gate.INTEGRATION and result.verdict is not Verdict.PASSED:
                 break
-        return m.GateReported(run=asked.run, checks=tuple(results), started_at=started_at, ended_at=time.time())
+        return GateReported(run=asked.run, checks=tuple(results), started_at=started_at, ended_at=time.time())
 
     def close(self) -> None:
         """Let go of the sandboxes."""
         for rooms in self._rooms.values():
             rooms.sandbox.close()
 
-    def _check(self, asked: m.RunGate, check: Check, stop: threading.Event, *, first: bool) -> CheckResult:
+    def _check(self, asked: RunGate, check: Check, stop: threading.Event, *, first: bool) -> CheckResult:
         command = check.command if isinstance(check.command, str) else " ".join(check.command)
         out = self._directory / "run"
         try:
@@ -91,10 +94,10 @@ class CheckRunner:
             rooms.workspace.prepare(asked.vector[check.repo])
             return self._run_in(rooms, asked, check, out, stop)
         except (ThrumError, OSError) as error:
-            reason = effects.words(error)
+            reason = words(error)
             return CheckResult(name=check.name, verdict=Verdict.COULD_NOT_RUN, reason=reason, command=command)
 
-    def _run_in(self, rooms: _Rooms, asked: m.RunGate, check: Check, out: Path, stop: threading.Event) -> CheckResult:
+    def _run_in(self, rooms: _Rooms, asked: RunGate, check: Check, out: Path, stop: threading.Event) -> CheckResult:
         commit = asked.vector[check.repo]
         provision = rooms.setups.provide(commit, rooms.workspace, stop=stop)
         shared = out / "output"
@@ -167,6 +170,10 @@ def judge(check: Check, outcome: Outcome) -> tuple[Verdict, str]:
         case Ending.EXITED if outcome.exit_code == 0:
             nothing = ran_nothing(outcome.tail) if check.expect_tests else ""
             return (Verdict.FAILED, nothing) if nothing else (Verdict.PASSED, "")
+        case Ending.EXITED if outcome.signal == signal.SIGKILL and not outcome.limited:
+            # Not by a limit of ours: a machine out of memory says nothing about the change.
+            why = "no limit of the check was reached; the machine may have run out of memory"
+            return Verdict.COULD_NOT_RUN, f"{outcome.reason}: {why}"
         case _:
             return Verdict.FAILED, outcome.reason or f"exit code {outcome.exit_code}"
 
@@ -181,17 +188,17 @@ class GateActor:
         directory = Path(told.project.pipeline.engine.worktrees_dir) / told.name
         outputs = OutputStore(told.places.outputs)
         self._runner = CheckRunner(told.project, outputs, directory, f"{told.places.mark}.{told.name}")
-        self._thread = effects.EffectThread()
-        self._current: tuple[m.RunGate, set[str], threading.Event] | None = None
-        self._answers: OrderedDict[str, m.GateReported] = OrderedDict()
+        self._thread = Background[GateReported]()
+        self._current: tuple[RunGate, set[str], threading.Event] | None = None
+        self._answers: OrderedDict[str, GateReported] = OrderedDict()
         self._heartbeat_at = float("inf")
 
     def start(self, now: float) -> None:
         """Nothing to take up."""
 
     def step(self, envelopes: list[Envelope], now: float) -> None:
-        for outcome in self._thread.outcomes():
-            self._report(outcome.effect)
+        for reported in self._thread.outcomes():
+            self._report(reported)
         for envelope in envelopes:
             self._receive(envelope, now)
         if now >= self._heartbeat_at and self._current is not None:
@@ -218,18 +225,18 @@ class GateActor:
     def _receive(self, envelope: Envelope, now: float) -> None:
         header, body = envelope.header, envelope.body
         match body:
-            case m.RunGate() if body.run in self._answers:
+            case RunGate() if body.run in self._answers:
                 self._dealer.send(header.sender, self._answers[body.run], correlation=header.id)
-            case m.RunGate() if self._current is not None:
+            case RunGate() if self._current is not None:
                 if self._current[0].run == body.run:
                     self._current[1].add(header.sender)
                 # Any other was sent on an outdated credit: it is asked for again.
-            case m.RunGate():
+            case RunGate():
                 stop = StopEvent()
                 self._current = (body, {header.sender}, stop)
-                self._thread.submit(lambda: effects.Outcome(effect=self._runner.run(body, stop)))
+                self._thread.submit(lambda: self._runner.run(body, stop))
                 self._beat(now)
-            case m.StopGate():
+            case StopGate():
                 if self._current is not None and self._current[0].run == body.run:
                     self._current[2].set()
             case _:
@@ -238,10 +245,10 @@ class GateActor:
     def _beat(self, now: float) -> None:
         assert self._current is not None
         for asker in self._current[1]:
-            self._dealer.send(asker, m.GateHeartbeat(run=self._current[0].run))
+            self._dealer.send(asker, GateHeartbeat(run=self._current[0].run))
         self._heartbeat_at = now + HEARTBEAT_S
 
-    def _report(self, reported: m.GateReported) -> None:
+    def _report(self, reported: GateReported) -> None:
         assert self._current is not None
         asked, askers, stop = self._current
         self._current, self._heartbeat_at = None, float("inf")

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from thrum import inputs as i
 from thrum.checks import sample
 from thrum.gate import Check, CheckResult, Gate, GateResult, Verdict, overall
-from thrum.messages import GateReported, RunGate
+from thrum.messages.gates import GateReported, RunGate
 
 ASK_AGAIN_S = 20.0
 """How long a part may stay unheard of before it is asked for again; gate actors send a heartbeat every 5 s."""

@@ -14,20 +14,21 @@ from itertools import takewhile
 from typing import Any
 
 from thrum import inputs as i
-from thrum import messages as m
 from thrum.batch import KeptReply, Loaded
-from thrum.errors import NotFoundError, ThrumError, UsageError
+from thrum.errors import NotFoundError, ThrumError
 from thrum.intake import check_new_task
+from thrum.messages import kinds as m
+from thrum.names import id_of
 from thrum.pipeline import decide
 from thrum.pipeline.attempts import wants_slot, with_worker
 from thrum.records import to_plain
-from thrum.task import ENDS, Event, State, Task, WaitingFor
+from thrum.task import ENDS, AttemptEnding, Event, State, Task, WaitingFor
 
 from .gate_runs import GateRuns
-from .landing_lock import LandingLock
-from .people import admit, input_of, status_of, summary
+from .hold import Hold
+from .landing import Landings
+from .people import admit, input_of, page_of, status_of, summary
 from .setup import Setup
-from .streams import Streams
 from .turn import Gathered, ImportAttempt, Send, Turn
 
 REPLY_KEPT_S = 86_400.0
@@ -46,14 +47,11 @@ class Ledger:
         self.setup = setup
         self.tasks = dict(loaded.tasks)
         self.epoch = epoch
-        self._streams = Streams(loaded)
+        self._landings = Landings(setup, loaded)
         self._seq = loaded.last_seq
         self._next_number = loaded.next_number
         self._replies = dict(sorted(loaded.replies.items(), key=lambda item: item[1].at))
         """Oldest first."""
-        self._lock = LandingLock(loaded.records.get("landing"))
-        self._fence: list[Any] = loaded.records.get("fence") or ["", 0]
-        """The stream and the fence of the last landing that another repository granted."""
         self._runs = GateRuns(setup.plans)
         self._notes: dict[str, tuple[str, str]] = {}
         self._importing: set[tuple[str, int]] = set()
@@ -63,6 +61,7 @@ class Ledger:
         self._nudges: dict[str, float] = {}
         self._wakes: dict[str, float] = {}
         self._stopping = False
+        self._hold = Hold()
         self._resend_at = 0.0
         self._announce_seq = 0
         self._announce_at = 0.0
@@ -110,15 +109,19 @@ class Ledger:
                 # The id of a question to the pool is the id of the part that it asks for.
                 self._runs.ask_soon(header.correlation, now + 0.5)
             case m.Durable():
-                self._durable(header, body, now)
+                self._granted(self._landings.receive(header, body, self._gathered), now)
             case m.DurableAcknowledged():
-                self._streams.acknowledged(header.source, body, self._gathered)
+                self._landings.acknowledged(header, body, self._gathered)
             case _:
                 pass
 
     def complete(self, task_id: str, given: i.Input, now: float, cause: str = "") -> None:
         """Take in what became of an effect, or any other input for one task."""
         task = self.tasks[task_id]
+        if isinstance(given, i.AttemptBlocked):
+            self._hold.begin(given.reason, now)
+        elif isinstance(given, i.AttemptPrepared | i.RetryAsked):
+            self._hold.over()
         self._apply(decide(task, given, self.setup.rules, now, cause), now)
 
     def not_imported(self, effect: ImportAttempt) -> None:
@@ -128,6 +131,8 @@ class Ledger:
     def reported(self, effect: ImportAttempt, ended: i.AttemptEnded, now: float) -> None:
         """Take in an imported attempt; its worker may forget it once this is written."""
         self._importing.discard((effect.task, effect.report.token))
+        if effect.report.ending == AttemptEnding.COULD_NOT_RUN:
+            self._hold.begin(ended.reason, now)
         self.complete(effect.task, ended, now)
         self._send(effect.worker, m.AttemptAcknowledged(task=effect.task, token=effect.report.token))
 
@@ -158,21 +163,22 @@ class Ledger:
             self._nudge(self.tasks[task_id], now)
         for part in self._runs.due(now):
             self._send(self.setup.pool, part, id=part.run)
-        if self._streams.waiting and self._resend_at <= now:
+        unanswered = self._landings.streams.unanswered()
+        if unanswered and self._resend_at <= now:
             self._resend_at = now + NUDGE_S
-            for out in self._streams.waiting.values():
-                self._send(out.destination, out.message)
+            for destination, message in unanswered:
+                self._send(destination, message)
         expired = list(takewhile(lambda key: self._replies[key].at < now - REPLY_KEPT_S, self._replies))
         for key in expired:
             del self._replies[key]
         self._gathered.dropped_replies.extend(expired)
-        if self._announce_at <= now:
+        if self._hold.ended(now) or self._announce_at <= now:
             self._announce(now)
 
     def next_at(self) -> float:
         """When `tick` has something to do next."""
-        due = [self._announce_at, self._runs.next_at(), *self._wakes.values(), *self._nudges.values()]
-        if self._streams.waiting:
+        due = [self._announce_at, self._hold.until, self._runs.next_at(), *self._wakes.values(), *self._nudges.values()]
+        if self._landings.streams.waiting:
             due.append(self._resend_at)
         return min(due)
 
@@ -215,7 +221,7 @@ class Ledger:
         check_new_task(body, repo=self.setup.repo, known=self.tasks)
         number = self._next_number
         task = Task(
-            id=f"{self.setup.repo}-{number}",
+            id=id_of(self.setup.repo, number),
             repo=self.setup.repo,
             title=body.title.strip(),
             description=body.description,
@@ -241,8 +247,7 @@ class Ledger:
     def _query(self, body: m.Message) -> Any:
         match body:
             case m.GetTasks():
-                wanted = set(body.states)
-                return [self._shown(task) for task in self.tasks.values() if not wanted or task.state in wanted]
+                return [self._shown(task) for task in page_of(self.tasks, body)]
             case m.GetTask():
                 return self._shown(self._find(body.task))
             case _:
@@ -263,7 +268,7 @@ class Ledger:
 
     def _grant_start(self, task_id: str, now: float) -> None:
         task = self.tasks.get(task_id)
-        if task is None or self._stopping or not wants_slot(task):
+        if task is None or self._stopping or self._hold.reason or not wants_slot(task):
             return
         taken = set(self._workers.values())
         names = (f"worker.{self.setup.repo}.{slot}" for slot in range(1, self.setup.concurrency + 1))
@@ -275,54 +280,16 @@ class Ledger:
         task = self.tasks.get(task_id)
         if task is None or task.state is not State.APPROVED:
             return
-        members = self.setup.integration_set or (self.setup.repo,)
-        if members[0] == self.setup.repo:
-            self._lock_asked(self.setup.repo, task_id, now)
-        else:
-            request = m.RequestLanding(repo=self.setup.repo, task=task_id, members=members)
-            self._post(f"repo.{members[0]}", request)
+        self._granted(self._landings.ask(task_id, self._gathered), now)
 
-    def _lock_asked(self, repo: str, task_id: str, now: float) -> None:
-        """Somebody of the set, perhaps this very repository, wants to land."""
-        if self._lock.take(repo, task_id):
-            self._lock_written()
-            self._lock_given(repo, task_id, now)
-
-    def _lock_given(self, repo: str, task_id: str, now: float) -> None:
-        if repo == self.setup.repo:
-            self._landing_granted(task_id, now)
-        else:
-            self._post(f"repo.{repo}", m.LandingGranted(task=task_id, fence=self._lock.fence))
-
-    def _grant_arrived(self, body: m.LandingGranted, now: float) -> None:
-        """The set's lock is ours. A fence is good for one landing: a request that was repeated has its second grant
-        come late, perhaps when the lock was given back already."""
-        stream, fence = self._fence
-        if body.stream == stream and body.fence <= fence:
-            return
-        self._fence = self._gathered.records["fence"] = [body.stream, body.fence]
-        self._landing_granted(body.task, now)
-
-    def _landing_granted(self, task_id: str, now: float) -> None:
-        task = self.tasks.get(task_id)
-        if task is not None and task.state is State.APPROVED:
-            self.complete(task_id, i.LandingGranted(), now)
-        elif task is None or task.state not in (State.INTEGRATING, State.GATE3):
-            self._release_landing(task_id)  # rejected or cancelled while the lock was asked for
-
-    def _release_landing(self, task_id: str) -> None:
-        members = self.setup.integration_set or (self.setup.repo,)
-        if members[0] == self.setup.repo:
-            self._lock_released(self.setup.repo, task_id)
-        else:
-            self._post(f"repo.{members[0]}", m.ReleaseLanding(repo=self.setup.repo, task=task_id))
-
-    def _lock_released(self, repo: str, task_id: str) -> None:
-        if self._lock.release(repo, task_id):
-            self._lock_written()
-
-    def _lock_written(self) -> None:
-        self._gathered.records["landing"] = self._lock.plain()
+    def _granted(self, tasks: tuple[str, ...], now: float) -> None:
+        """These hold their integration set's lock."""
+        for task_id in tasks:
+            task = self.tasks.get(task_id)
+            if task is not None and task.state is State.APPROVED:
+                self.complete(task_id, i.LandingGranted(), now)
+            elif task is None or task.state not in (State.INTEGRATING, State.GATE3):
+                self._landings.release(task_id, self._gathered)  # rejected or cancelled while it was asked for
 
     # --- Workers ------------------------------------------------------------------------------------------------
 
@@ -362,24 +329,6 @@ class Ledger:
         else:
             self._gathered.effects.append(i.BeginAttempt(task=task.id, token=attempt.token))
 
-    # --- Durable messages between repo actors ---------------------------------------------------------------------
-
-    def _post(self, destination: str, body: m.Durable) -> None:
-        self._send(destination, self._streams.post(destination, body, self._gathered))
-
-    def _durable(self, header: m.Header, body: m.Durable, now: float) -> None:
-        if self._streams.take(header.source, body, self._gathered):
-            match body:
-                case m.RequestLanding():
-                    self._lock_asked(body.repo, body.task, now)
-                case m.LandingGranted():
-                    self._grant_arrived(body, now)
-                case m.ReleaseLanding():
-                    self._lock_released(body.repo, body.task)
-                case _:
-                    raise UsageError(f"a repo actor does not know {type(body).__name__}")
-        self._send(header.source, self._streams.acknowledgement(header.source, body))
-
     # --- Keeping it together ---------------------------------------------------------------------------------------
 
     def _apply(self, decision: Any, now: float) -> None:
@@ -395,7 +344,7 @@ class Ledger:
                     for part, runner in self._runs.drop(effect.run).items():
                         self._send(runner, m.StopGate(run=part))
                 case i.ReleaseLandingLock():
-                    self._release_landing(effect.task)
+                    self._landings.release(effect.task, self._gathered)
                 case i.BeginAttempt() | i.EndAttempt():
                     self._nudges[effect.task] = now
                 case _:
@@ -438,6 +387,7 @@ class Ledger:
             snapshot=snapshot,
             tasks=tuple(summary(task) for task in tasks),
             concurrency=self.setup.concurrency,
+            fault=self._hold.reason,
         )
         self._send("scheduler", announced)
 

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import hmac
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from typing import Any
 
 from thrum import inputs as i
-from thrum import messages as m
 from thrum.errors import AuthError, UsageError
+from thrum.messages.people import ApproveTask, CancelTask, Command, GetTasks, RejectTask, RetryTask
+from thrum.messages.schedule import TaskSummary
 from thrum.pipeline.attempts import wants_slot
 from thrum.task import ENDS, State, Task, WaitingFor
 
 from .setup import Setup
 
 
-def admit(body: m.Command, token: str) -> None:
+def admit(body: Command, token: str) -> None:
     """Refuse a command that does not carry the project's token, or does not say who asks; no token admits all.
 
     Raises:
@@ -28,25 +30,33 @@ def admit(body: m.Command, token: str) -> None:
         raise UsageError("it is not said who asks", remedy="give --by NAME")
 
 
-def input_of(body: m.Command) -> tuple[str, i.Input]:
+def input_of(body: Command) -> tuple[str, i.Input]:
     """The task that a command is about, and what it means for it.
 
     Raises:
         UsageError: it lacks what it needs, or is no command about a task.
     """
     match body:
-        case m.ApproveTask():
+        case ApproveTask():
             return body.task, i.Approved(by=body.by, commit=body.commit)
-        case m.RejectTask():
+        case RejectTask():
             if not body.feedback.strip():
                 raise UsageError("a rejection needs feedback: the agent works from it", remedy="give --feedback TEXT")
             return body.task, i.Rejected(by=body.by, feedback=body.feedback)
-        case m.RetryTask():
+        case RetryTask():
             return body.task, i.RetryAsked(by=body.by, feedback=body.feedback)
-        case m.CancelTask():
+        case CancelTask():
             return body.task, i.CancelAsked(by=body.by, why=body.why)
         case _:
             raise UsageError(f"a repo actor does not know the command {type(body).__name__}")
+
+
+def page_of(tasks: Mapping[str, Task], asked: GetTasks) -> list[Task]:
+    """Those of the tasks that are asked for."""
+    ids = list(tasks)
+    left = ids[ids.index(asked.after) + 1 :] if asked.after in tasks else ids
+    wanted = (tasks[id] for id in left if not asked.states or tasks[id].state in asked.states)
+    return list(islice(wanted, asked.limit))
 
 
 def status_of(setup: Setup, tasks: Iterable[Task], *, slots_used: int, events: int) -> dict[str, Any]:
@@ -64,10 +74,10 @@ def status_of(setup: Setup, tasks: Iterable[Task], *, slots_used: int, events: i
     }
 
 
-def summary(task: Task) -> m.TaskSummary:
+def summary(task: Task) -> TaskSummary:
     """What the scheduler needs to know of a task."""
     ready = "start" if wants_slot(task) else "land" if task.state is State.APPROVED else ""
-    return m.TaskSummary(
+    return TaskSummary(
         id=task.id,
         state=task.state.value,
         ready=ready,

@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from thrum import inputs as i
-from thrum import messages as m
 from thrum.batch import Loaded
 from thrum.checks import definition_digest, gate_checks, gate_config, integration_set, requirement, share
 from thrum.config import IntegrationConfig, Project, RepoConfig
@@ -27,6 +26,7 @@ from thrum.errors import AuthError, Exit, NotFoundError, StoreError, ThrumError
 from thrum.files import OutputStore, secret
 from thrum.gate import Gate, Verdict
 from thrum.messages import Envelope
+from thrum.messages import kinds as m
 from thrum.pipeline.draft import Rules
 from thrum.records import to_plain
 from thrum.sandbox.marks import MARK
@@ -35,7 +35,8 @@ from thrum.store import Store
 from thrum.wire import Dealer
 
 from . import base
-from .effects import EffectThread, Outcome, Worldly
+from .background import Background
+from .effects import Outcome, Worldly
 from .gate_runs import GatePlan
 from .ledger import Ledger
 from .setup import Setup
@@ -109,7 +110,7 @@ class RepoActor:
         setup = setup_of(told.project, repo, secret(told.places.token))
         self._ledger = Ledger(setup, loaded, epoch=told.incarnation)
         self._world = Worldly(told.project, repo, OutputStore(told.places.outputs), setup.integration_set)
-        self._thread = EffectThread()
+        self._thread = Background[Outcome]()
         self._workers: dict[str, subprocess.Popen[bytes]] = {}
         self._ends: dict[str, int] = {}
         """For each worker a descriptor that becomes readable when its process ends."""
@@ -235,6 +236,8 @@ class RepoActor:
     # --- Effects ------------------------------------------------------------------------------------------------
 
     def _carry_out(self, effect: i.Effect | ImportAttempt) -> None:
+        if self._serve_only:
+            return  # the actor that takes up the work asks for it again, see `Recovered`
         match effect:
             case i.PrepareAttempt():
                 self._submit(effect, partial(self._world.prepare_attempt, effect, self._ledger.tasks[effect.task]))

@@ -11,11 +11,22 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
-from thrum import messages as m
 from thrum.checks import integration_set
 from thrum.config import Project
-from thrum.messages import Envelope
-from thrum.scheduling import Limits, Schedule, owner
+from thrum.messages import Envelope, Reply
+from thrum.messages.control import Undeliverable
+from thrum.messages.schedule import (
+    AnnounceAgain,
+    Announced,
+    GetSchedule,
+    GrantLanding,
+    GrantStart,
+    NoteWaiting,
+    RunOnce,
+    TaskSummary,
+)
+from thrum.names import owner
+from thrum.scheduling import Limits, Schedule
 from thrum.wire import Dealer
 
 from . import base
@@ -35,9 +46,11 @@ def limits_of(project: Project, agents: int) -> Limits:
     """What the configuration allows; `agents` above 0 overrides its global cap."""
     engine, budget = project.pipeline.engine, project.pipeline.budget
     sets = {members for repo in project.repos if len(members := integration_set(project, repo.name)) > 1}
-    # All that is spent today is spent by implementers: their share of the allocation bounds it too.
+    # All that is spent today is spent by implementers: their share of the allocation and their own budget bound it too.
     shares = [usd for name, usd in budget.allocation.items() if name.startswith("implement")]
-    ceilings = [usd for usd in (budget.ceiling_usd, sum(shares) if shares else None) if usd is not None]
+    role = project.pipeline.roles.implementer
+    bounds = (budget.ceiling_usd, sum(shares) if shares else None, role.budget_usd if role else None)
+    ceilings = [usd for usd in bounds if usd is not None]
     return Limits(
         agents=agents or engine.agents,
         ceiling_usd=min(ceilings, default=None),
@@ -65,20 +78,20 @@ class SchedulerMachine:
         """Take in an announcement or a question."""
         header, body = envelope.header, envelope.body
         match body:
-            case m.Announced():
+            case Announced():
                 if not self.schedule.hear(body):
-                    self._send(f"repo.{body.repo}", m.AnnounceAgain())
+                    self._send(f"repo.{body.repo}", AnnounceAgain())
                 if body.snapshot or not body.tasks:
                     # It was started anew, or says that it lives: what it was told before may have been lost.
                     self._told.pop(body.repo, None)
                 self._dirty = True
-            case m.Undeliverable():
+            case Undeliverable():
                 task = self._grants.pop(header.correlation, None)
                 if task is not None:
                     self.schedule.withdraw(task)
-            case m.GetSchedule():
-                self._send(header.sender, m.Reply(value=self.report()), correlation=header.id)
-            case m.RunOnce():
+            case GetSchedule():
+                self._send(header.sender, Reply(value=self.report()), correlation=header.id)
+            case RunOnce():
                 self._send(header.sender, self._run_once(), correlation=header.id)
                 self._dirty = True
             case _:
@@ -99,9 +112,9 @@ class SchedulerMachine:
         grants = self.schedule.plan(now, only=None if self.work else self._only)
         self._grants = {}
         for task in grants.land:
-            self._grants[self._send(f"repo.{owner(task)}", m.GrantLanding(task=task))] = task
+            self._grants[self._send(f"repo.{owner(task)}", GrantLanding(task=task))] = task
         for task in grants.start:
-            self._grants[self._send(f"repo.{owner(task)}", m.GrantStart(task=task))] = task
+            self._grants[self._send(f"repo.{owner(task)}", GrantStart(task=task))] = task
         self._tell_waiting()
 
     def report(self) -> dict[str, Any]:
@@ -131,14 +144,14 @@ class SchedulerMachine:
         """Tasks that could start but for their dependencies or the budget."""
         return self.schedule.waiting()
 
-    def _waiting_by_task(self, tasks: list[m.TaskSummary]) -> dict[str, list[str]]:
+    def _waiting_by_task(self, tasks: list[TaskSummary]) -> dict[str, list[str]]:
         return {t.id: [t.waiting_for, ""] for t in tasks if t.waiting_for != "none" and t.state != "merged"}
 
-    def _run_once(self) -> m.Reply:
+    def _run_once(self) -> Reply:
         task = self.schedule.next_task()
         if task is not None:
             self._only = {task}
-        return m.Reply(value={"task": task})
+        return Reply(value={"task": task})
 
     def _tell_waiting(self) -> None:
         """Tell each repo actor what only the scheduler knows, when it changed."""
@@ -150,7 +163,7 @@ class SchedulerMachine:
                 self._told[repo] = why_by_task
                 waiting = {task: why[0] for task, why in why_by_task.items()}
                 reasons = {task: why[1] for task, why in why_by_task.items()}
-                self._send(f"repo.{repo}", m.NoteWaiting(waiting=waiting, reasons=reasons))
+                self._send(f"repo.{repo}", NoteWaiting(waiting=waiting, reasons=reasons))
 
 
 class SchedulerActor:
@@ -167,7 +180,7 @@ class SchedulerActor:
     def start(self, now: float) -> None:
         """Ask every repo actor for all it has."""
         for repo in self._repos:
-            self._dealer.send(f"repo.{repo}", m.AnnounceAgain())
+            self._dealer.send(f"repo.{repo}", AnnounceAgain())
 
     def step(self, envelopes: list[Envelope], now: float) -> None:
         for envelope in envelopes:

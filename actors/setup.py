@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from thrum.gate import Gate
 from thrum.pipeline.draft import Rules
+from thrum.values import dataclass
 
 from .gate_runs import GatePlan
 

@@ -12,22 +12,23 @@ import os
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
-from thrum import messages as m
 from thrum.agents import Invocation, command, read_result, resolve, wall_s
 from thrum.config import BackendConfig, RepoConfig
-from thrum.errors import GitError, ThrumError
+from thrum.errors import GitError, ThrumError, words
 from thrum.files import OutputStore, remove_tree, write_atomically
 from thrum.job import Ending, Job, Outcome
+from thrum.messages.attempts import AttemptReported, RunAttempt
 from thrum.records import from_plain, to_plain
 from thrum.sandbox import Sandbox, open_sandbox
 from thrum.setups import Setups
 from thrum.task import AttemptEnding
+from thrum.values import dataclass
 from thrum.workspace import Harvest, Workspace
 
-from . import base, effects
+from . import base
 
 log = logging.getLogger(__name__)
 
@@ -53,9 +54,9 @@ def directory_of(told: base.Situation, repo: RepoConfig, number: str) -> Path:
 class Journal:
     """What the slot is doing: the attempt it was given and, once that is over, its report."""
 
-    asked: m.RunAttempt
+    asked: RunAttempt
     started_at: float
-    report: m.AttemptReported | None = None
+    report: AttemptReported | None = None
 
 
 class Slot:
@@ -98,7 +99,7 @@ class Slot:
         remove_tree(self._out)
         self._journal.unlink(missing_ok=True)
 
-    def run(self, asked: m.RunAttempt, stop: threading.Event, on_output: Callable[[bytes], None]) -> m.AttemptReported:
+    def run(self, asked: RunAttempt, stop: threading.Event, on_output: Callable[[bytes], None]) -> AttemptReported:
         """Run an attempt from a clean clone to its harvest; whatever went wrong is in the report."""
         started_at = time.time()
         try:
@@ -108,27 +109,25 @@ class Slot:
             report = self._attempt(asked, stop, on_output)
         except (ThrumError, OSError) as error:
             ending = AttemptEnding.STOPPED if stop.is_set() else AttemptEnding.COULD_NOT_RUN
-            report = m.AttemptReported(
-                task=asked.task, token=asked.token, ending=ending.value, reason=effects.words(error)
-            )
+            report = AttemptReported(task=asked.task, token=asked.token, ending=ending.value, reason=words(error))
         if report.ending == AttemptEnding.COULD_NOT_RUN:
             self.close()  # it may be the sandbox that is broken: the next attempt tries it out anew
         return self._finished(asked, report, started_at)
 
-    def salvage(self, journal: Journal) -> m.AttemptReported:
+    def salvage(self, journal: Journal) -> AttemptReported:
         """The report of an attempt whose worker was lost: what its clone holds, harvested now."""
         asked = journal.asked
         lost = AttemptEnding.LOST.value
-        report = m.AttemptReported(task=asked.task, token=asked.token, ending=lost, reason="its worker was lost")
+        report = AttemptReported(task=asked.task, token=asked.token, ending=lost, reason="its worker was lost")
         try:
             backend, _ = resolve(self._project, "implementer")
             harvest = self._harvest(asked, self._opened(backend)[1])
             report = replace(report, bundle=harvest.bundle, head=harvest.head if harvest.bundle else "")
         except (ThrumError, OSError) as error:
-            report = replace(report, reason=f"{report.reason}; {effects.words(error)}")
+            report = replace(report, reason=f"{report.reason}; {words(error)}")
         return self._finished(asked, report, journal.started_at)
 
-    def _finished(self, asked: m.RunAttempt, report: m.AttemptReported, started_at: float) -> m.AttemptReported:
+    def _finished(self, asked: RunAttempt, report: AttemptReported, started_at: float) -> AttemptReported:
         report = replace(report, started_at=started_at, ended_at=time.time())
         try:
             self.note(Journal(asked=asked, started_at=started_at, report=report))
@@ -139,18 +138,16 @@ class Slot:
             log.warning("the report could not be noted", extra={"task": asked.task, "reason": str(error)})
         return report
 
-    def _harvest(self, asked: m.RunAttempt, workspace: Workspace) -> Harvest:
+    def _harvest(self, asked: RunAttempt, workspace: Workspace) -> Harvest:
         """What the agent left; a clone that cannot be harvested is set aside, as the next attempt would clear it."""
         try:
             return workspace.harvest(asked.base, self._out, start=asked.start, message=_subject(asked))
         except (ThrumError, OSError) as error:
             kept = self.directory / f"kept-{asked.task}-{asked.token}"
             os.replace(self._clone, kept)
-            raise GitError(f"the attempt's work is in {kept / 'tree'}: {effects.words(error)}") from error
+            raise GitError(f"the attempt's work is in {kept / 'tree'}: {words(error)}") from error
 
-    def _attempt(
-        self, asked: m.RunAttempt, stop: threading.Event, on_output: Callable[[bytes], None]
-    ) -> m.AttemptReported:
+    def _attempt(self, asked: RunAttempt, stop: threading.Event, on_output: Callable[[bytes], None]) -> AttemptReported:
         backend, role = resolve(self._project, "implementer")
         sandbox, workspace = self._opened(backend)
         workspace.prepare(asked.start)
@@ -190,15 +187,15 @@ class Slot:
         return replace(report, reason=reason, bundle=harvest.bundle, head=harvest.head if harvest.bundle else "")
 
     def _report(
-        self, asked: m.RunAttempt, invocation: Invocation, backend: BackendConfig, outcome: Outcome
-    ) -> m.AttemptReported:
+        self, asked: RunAttempt, invocation: Invocation, backend: BackendConfig, outcome: Outcome
+    ) -> AttemptReported:
         result = read_result(backend, outcome.tail)
         output = self._out / "output.log"
         digest, size = self._outputs.adopt(output) if outcome.output_bytes else ("", 0)
         ending, pause_s = _ENDINGS[outcome.ending], 0.0
         if result.rate_limited_until is not None and not outcome.ok:
             ending, pause_s = AttemptEnding.RATE_LIMITED, max(1.0, result.rate_limited_until - time.time())
-        return m.AttemptReported(
+        return AttemptReported(
             task=asked.task,
             token=asked.token,
             ending=ending.value,
@@ -237,5 +234,5 @@ class Slot:
         return {**config.variables(os.environ), **passed, **backend.env}
 
 
-def _subject(asked: m.RunAttempt) -> str:
+def _subject(asked: RunAttempt) -> str:
     return f"Work on {asked.task}, attempt {asked.token}"

@@ -1,15 +1,16 @@
 """What repo actors send each other for certain: numbered, repeated until acknowledged, taken in order and once. Pure.
 
 A sender's stream is named by its store, so that a store that was lost and made anew begins a new one. The receiver
-keeps one number for each stream, the highest it has handled: what it remembers cannot grow with what it handles.
+keeps one number for each stream, the highest it has handled: what it remembers cannot grow with what it handles. Each
+message says which is the first that is unanswered, so that a receiver whose store was lost knows where to go on.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from thrum import messages as m
 from thrum.batch import Loaded, Outgoing
+from thrum.messages.landing import Durable, DurableAcknowledged
 
 from .turn import Gathered
 
@@ -24,28 +25,37 @@ class Streams:
         """What is not acknowledged yet, in the order of sending."""
         self._next = dict(loaded.next_out)
 
-    def post(self, destination: str, body: m.Durable, gathered: Gathered) -> m.Durable:
+    def post(self, destination: str, body: Durable, gathered: Gathered) -> Durable:
         """The message with its place in the stream; it is repeated until `acknowledged`."""
         seq = self._next.get(destination, 1)
         self._next[destination] = seq + 1
         out = Outgoing(destination=destination, message=replace(body, stream=self._name, seq=seq))
         self.waiting[destination, seq] = out
         gathered.outbox.append(out)
-        return out.message
+        return replace(out.message, first=self._first(destination))
 
-    def take(self, source: str, body: m.Durable, gathered: Gathered) -> bool:
+    def unanswered(self) -> list[tuple[str, Durable]]:
+        """What to send again, and to whom."""
+        first = {destination: self._first(destination) for destination, _ in self.waiting}
+        return [(out.destination, replace(out.message, first=first[out.destination])) for out in self.waiting.values()]
+
+    def _first(self, destination: str) -> int:
+        return min(seq for to, seq in self.waiting if to == destination)
+
+    def take(self, source: str, body: Durable, gathered: Gathered) -> bool:
         """True if the message is the next of its stream, and to be handled; an earlier one was, a later one waits."""
         stream = f"{source}/{body.stream}"
-        if body.seq != self.marks.get(stream, 0) + 1:
+        # What comes before `first` was acknowledged by us, in a store that was lost since.
+        if body.seq != max(self.marks.get(stream, 0), body.first - 1) + 1:
             return False
         self.marks[stream] = gathered.marks[stream] = body.seq
         return True
 
-    def acknowledgement(self, source: str, body: m.Durable) -> m.DurableAcknowledged:
+    def acknowledgement(self, source: str, body: Durable) -> DurableAcknowledged:
         """How far we are in the message's stream."""
-        return m.DurableAcknowledged(stream=body.stream, seq=self.marks.get(f"{source}/{body.stream}", 0))
+        return DurableAcknowledged(stream=body.stream, seq=self.marks.get(f"{source}/{body.stream}", 0))
 
-    def acknowledged(self, source: str, body: m.DurableAcknowledged, gathered: Gathered) -> None:
+    def acknowledged(self, source: str, body: DurableAcknowledged, gathered: Gathered) -> None:
         """The destination has handled everything up to a number."""
         if body.stream != self._name:
             return

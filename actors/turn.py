@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from thrum import inputs as i
-from thrum import messages as m
 from thrum.batch import Batch, KeptReply, Outgoing
+from thrum.messages import Message
+from thrum.messages.attempts import AttemptReported
 from thrum.task import Event, Task
 
 
@@ -16,7 +17,7 @@ class Send:
     """A message to be sent once the batch is written; `id` is empty where any will do."""
 
     destination: str
-    body: m.Message
+    body: Message
     id: str = ""
     correlation: str = ""
 
@@ -27,7 +28,7 @@ class ImportAttempt:
 
     task: str
     base: str
-    report: m.AttemptReported
+    report: AttemptReported
     worker: str
     """The address of the worker, to be acknowledged once the outcome is written."""
 

@@ -14,16 +14,19 @@ import sys
 import time
 from collections import deque
 
-from thrum import messages as m
 from thrum.config import RepoConfig
 from thrum.errors import NotFoundError
 from thrum.files import Lock
 from thrum.messages import Envelope
+from thrum.messages.attempts import AttemptAcknowledged, AttemptHeartbeat, AttemptReported, RunAttempt, StopAttempt
+from thrum.messages.control import Undeliverable
+from thrum.messages.topics import AgentOutput
 from thrum.sandbox.process import StopEvent
 from thrum.task import AttemptEnding
 from thrum.wire import Dealer
 
-from . import base, effects
+from . import base
+from .background import Background
 from .slot import Slot, directory_of
 
 log = logging.getLogger(__name__)
@@ -45,10 +48,11 @@ class WorkerActor:
         self._dealer = dealer
         self._repo = f"repo.{repo.name}"
         self._slot = Slot(told, repo, self._number)
-        self._thread = effects.EffectThread()
+        self._thread = Background[AttemptReported]()
         self._stop = StopEvent()
-        self._asked: m.RunAttempt | None = None
-        self._report: m.AttemptReported | None = None
+        self._asked: RunAttempt | None = None
+        self._report: AttemptReported | None = None
+        self._acknowledged = ("", 0)
         self._printed: deque[tuple[int, bytes]] = deque()
         self._offset = 0
         self._decoder = _decoder()
@@ -70,11 +74,11 @@ class WorkerActor:
         if journal.report is not None:
             self._send_report(journal.report, now)
         else:
-            self._thread.submit(lambda: effects.Outcome(effect=self._slot.salvage(journal)))
+            self._thread.submit(lambda: self._slot.salvage(journal))
 
     def step(self, envelopes: list[Envelope], now: float) -> None:
-        for outcome in self._thread.outcomes():
-            self._send_report(outcome.effect, now)
+        for report in self._thread.outcomes():
+            self._send_report(report, now)
         for envelope in envelopes:
             self._receive(envelope, now)
         self._pass_output_on()
@@ -108,40 +112,42 @@ class WorkerActor:
     def _receive(self, envelope: Envelope, now: float) -> None:
         body = envelope.body
         match body:
-            case m.RunAttempt():
+            case RunAttempt():
                 self._run(body, now)
-            case m.StopAttempt():
+            case StopAttempt():
                 self._stop_attempt(body, now)
-            case m.AttemptAcknowledged():
+            case AttemptAcknowledged():
                 if self._report is not None and (self._report.task, self._report.token) == (body.task, body.token):
                     self._slot.clear()
                     self._asked = self._report = None
+                    self._acknowledged = (body.task, body.token)
                     self._report_at, self._idle_since = float("inf"), now
                     self._beat(now)
-            case m.Undeliverable():
+            case Undeliverable():
                 self._missed = self._missed or envelope.header.correlation in self._beats
             case _:
                 pass
 
-    def _run(self, body: m.RunAttempt, now: float) -> None:
-        if self._asked is None and not self._stop.is_set():
+    def _run(self, body: RunAttempt, now: float) -> None:
+        # An order that was still on its way when its report was acknowledged would be paid for twice.
+        if self._asked is None and not self._stop.is_set() and (body.task, body.token) != self._acknowledged:
             self._asked = body
             self._offset, self._decoder = 0, _decoder()
-            self._thread.submit(lambda: effects.Outcome(effect=self._slot.run(body, self._stop, self._print)))
+            self._thread.submit(lambda: self._slot.run(body, self._stop, self._print))
         if self._report is not None:
             self._send_report(self._report, now)
         self._beat(now)
 
-    def _stop_attempt(self, body: m.StopAttempt, now: float) -> None:
+    def _stop_attempt(self, body: StopAttempt, now: float) -> None:
         if self._asked is None:
             # It never came to us, or is over and forgotten: its slot must be freed all the same.
             stopped = AttemptEnding.STOPPED.value
-            self._dealer.send(self._repo, m.AttemptReported(task=body.task, token=body.token, ending=stopped))
+            self._dealer.send(self._repo, AttemptReported(task=body.task, token=body.token, ending=stopped))
         elif (self._asked.task, self._asked.token) == (body.task, body.token) and self._report is None:
             self._stop.set()
         self._beat(now)
 
-    def _send_report(self, report: m.AttemptReported, now: float) -> None:
+    def _send_report(self, report: AttemptReported, now: float) -> None:
         self._report, self._report_at = report, now + REPORT_AGAIN_S
         if not self._ending:
             self._stop.clear()
@@ -153,7 +159,7 @@ class WorkerActor:
             self._seen_at = now
         self._pong, self._missed = self._dealer.pong, False
         asked = self._asked
-        beat = m.AttemptHeartbeat(
+        beat = AttemptHeartbeat(
             slot=int(self._number), task=asked.task if asked else "", token=asked.token if asked else 0
         )
         self._beats = {self._dealer.send(self._repo, beat, ttl_s=HEARTBEAT_S)}
@@ -183,7 +189,7 @@ class WorkerActor:
             offset, data = self._printed.popleft()
             offset -= len(self._decoder.getstate()[0])  # a character may be split over two pieces
             text = self._decoder.decode(data)
-            output = m.AgentOutput(task=asked.task, token=asked.token, offset=offset, text=text)
+            output = AgentOutput(task=asked.task, token=asked.token, offset=offset, text=text)
             self._dealer.send(f"topic:output.{asked.task}", output, ttl_s=10.0)
 
 

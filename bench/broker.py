@@ -21,7 +21,8 @@ from pathlib import Path
 
 import zmq
 
-from thrum.messages import Header, Ping
+from thrum.messages import Header
+from thrum.messages.control import Ping
 from thrum.wire import configure, pack_body, pack_header
 
 IN_FLIGHT = 1_500

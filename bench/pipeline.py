@@ -17,7 +17,6 @@ import argparse
 import json
 import os
 import queue
-import resource
 import statistics
 import subprocess
 import sys
@@ -30,12 +29,14 @@ from pathlib import Path
 
 import common
 
-from thrum import messages as m
 from thrum.client import Client
 from thrum.configfile import load
 from thrum.git.program import run as run_git
 from thrum.git.repository import Conflict, Repository
 from thrum.job import Job
+from thrum.messages.control import Dropped
+from thrum.messages.people import AddTask, ApproveTask, GetTasks
+from thrum.messages.topics import TaskChanged
 from thrum.sandbox import Sandbox, open_sandbox
 from thrum.tree import state
 from thrum.workspace import Workspace
@@ -146,7 +147,7 @@ def run_floor(project: Path, backend: str, tasks: int, again: bool) -> None:
     """The plain script, as a process of its own; prints its figures."""
     gates = Gates(project, backend)
     rooms = {name: Room(project, f"slot-{name}", project / name, backend) for name in REPOS}
-    cpu_s, began = _own_cpu_s(), time.monotonic()
+    cpu_s, began = common.family_cpu_s(), time.monotonic()
     threads = [
         threading.Thread(target=work_off, args=(project, name, tasks // len(REPOS), gates, rooms[name], again))
         for name in REPOS
@@ -155,13 +156,7 @@ def run_floor(project: Path, backend: str, tasks: int, again: bool) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    print(json.dumps([time.monotonic() - began, _own_cpu_s() - cpu_s, gates.runs]), flush=True)
-    os._exit(0)
-
-
-def _own_cpu_s() -> float:
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    return sum(one.ru_utime + one.ru_stime for one in used)
+    print(json.dumps([time.monotonic() - began, common.family_cpu_s() - cpu_s, gates.runs]), flush=True)
 
 
 # --- the system -----------------------------------------------------------------------------------------------------
@@ -171,16 +166,16 @@ def work(client: Client, token: str, tasks: int, title: str) -> None:
     """Queue the tasks, approve each when it is up for it, and return when all have merged."""
     events = client.events(("task.",), timeout_s=DEADLINE_S)
     for number in range(tasks):
-        body = m.AddTask(auth=token, by="bench", title=f"{title} {number}")
+        body = AddTask(auth=token, by="bench", title=f"{title} {number}")
         client.request(f"repo.{REPOS[number % len(REPOS)]}", body, timeout_s=60.0)
     merged = 0
     for envelope in events:
         body = envelope.body
-        if isinstance(body, m.Dropped):
+        if isinstance(body, Dropped):
             raise SystemExit("the bench was too slow for the events")
-        assert isinstance(body, m.TaskChanged)
+        assert isinstance(body, TaskChanged)
         if body.state == "awaiting-approval" and body.kind != "approved":
-            approve = m.ApproveTask(auth=token, by="bench", task=body.task)
+            approve = ApproveTask(auth=token, by="bench", task=body.task)
             client.request(f"repo.{body.task.rpartition('-')[0]}", approve, timeout_s=60.0)
         elif body.state == "merged":
             merged += 1
@@ -192,7 +187,7 @@ def work(client: Client, token: str, tasks: int, title: str) -> None:
 
 
 def check_runs(client: Client) -> int:
-    tasks = [task for repo in REPOS for task in client.request(f"repo.{repo}", m.GetTasks(), timeout_s=60.0)]
+    tasks = [task for repo in REPOS for task in client.request(f"repo.{repo}", GetTasks(), timeout_s=60.0)]
     return sum(len(result["checks"]) for task in tasks for result in task["gates"] if result["gate"] == "quality")
 
 
@@ -206,15 +201,10 @@ def system(backend: str, tasks: int) -> Figures:
             token = common.token(directory)
             with Client(found["endpoint"]) as client:
                 work(client, token, len(REPOS), "Warm up")
-                runs, cpu_s, own_s, began = (
-                    check_runs(client),
-                    common.family_cpu_s(tree),
-                    _own_cpu_s(),
-                    time.monotonic(),
-                )
+                runs, cpu_s, began = check_runs(client), common.family_cpu_s(tree), time.monotonic()
                 work(client, token, tasks, "Write a line")
                 wall_s = time.monotonic() - began
-                cpu_s = common.family_cpu_s(tree) - cpu_s + _own_cpu_s() - own_s
+                cpu_s = common.family_cpu_s(tree) - cpu_s
                 runs = check_runs(client) - runs
         return Figures(wall_s=wall_s / tasks, cpu_s=cpu_s / tasks, checks=runs / tasks)
 

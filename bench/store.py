@@ -22,7 +22,8 @@ import zmq
 
 from thrum.client import Client
 from thrum.configfile import load
-from thrum.messages import AddTask, Header
+from thrum.messages import Header
+from thrum.messages.people import AddTask
 from thrum.packing import pack_body, pack_header
 from thrum.tree import running, state
 from thrum.wire import configure

@@ -23,7 +23,8 @@ import logging
 from dataclasses import asdict
 
 from thrum.errors import WireError
-from thrum.messages import Dropped, GetBrokerStatus, Header, Leave, Message, Ping, Pong, Reply, Undeliverable
+from thrum.messages import Header, Message, Reply
+from thrum.messages.control import Dropped, GetBrokerStatus, Leave, Ping, Pong, Undeliverable
 from thrum.packing import pack_body, pack_header, unpack_body, unpack_header
 
 from .peers import BROKER, POOL, TOPIC, Counts, Held, Limits, Peer, Send, check_sender, epoch, is_over, message_id

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from thrum.messages import Announced, TaskSummary
+from thrum.messages.schedule import Announced, TaskSummary
 
 
 def task(id: str, **more: Any) -> TaskSummary:

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from thrum import inputs as i
-from thrum import messages as m
 from thrum.actors.gate_runs import GatePlan
 from thrum.actors.ledger import Ledger
 from thrum.actors.setup import Setup
 from thrum.actors.turn import ImportAttempt, Send
 from thrum.gate import Gate
+from thrum.messages import Envelope, Header, Message, Reply
+from thrum.messages.attempts import AttemptReported
+from thrum.messages.people import AddTask, ApproveTask
+from thrum.messages.schedule import GrantStart
 from thrum.pipeline.draft import Rules
 from thrum.store import MemoryRows, Store
 from thrum.task import AttemptEnding, State, Task
@@ -46,12 +49,12 @@ class Desk:
         self.sent += turn.sends
         self.effects += turn.effects
 
-    def give(self, body: m.Message, *, id: str = "x", source: str = "edge.1", correlation: str = "") -> Any:
+    def give(self, body: Message, *, id: str = "x", source: str = "edge.1", correlation: str = "") -> Any:
         """The answer to a message, if it has one."""
-        header = m.Header(kind=type(body).__name__, id=id, source=source, incarnation="1-a", correlation=correlation)
-        self.ledger.receive(m.Envelope(destination=self.setup.repo, header=header, body=body), self.now)
+        header = Header(kind=type(body).__name__, id=id, source=source, incarnation="1-a", correlation=correlation)
+        self.ledger.receive(Envelope(destination=self.setup.repo, header=header, body=body), self.now)
         self.turn()
-        replies = [sent.body for sent in self.sent if sent.correlation == id and isinstance(sent.body, m.Reply)]
+        replies = [sent.body for sent in self.sent if sent.correlation == id and isinstance(sent.body, Reply)]
         return replies[-1] if replies else None
 
     def complete(self, task: str, given: i.Input) -> None:
@@ -73,7 +76,7 @@ class Desk:
         return [one for one in found if isinstance(one, kind)]
 
     def add(self, **more: Any) -> str:
-        reply = self.give(m.AddTask(by="ann", title="a task", **more), id=f"add-{len(self.ledger.tasks)}")
+        reply = self.give(AddTask(by="ann", title="a task", **more), id=f"add-{len(self.ledger.tasks)}")
         return str(reply.value["id"])
 
     def task(self, id: str) -> Task:
@@ -82,7 +85,7 @@ class Desk:
 
     def begin(self, id: str) -> None:
         """Have the task's attempt begun."""
-        self.give(m.GrantStart(task=id))
+        self.give(GrantStart(task=id))
         token = self.ledger.tasks[id].token
         self.complete(
             id,
@@ -90,8 +93,8 @@ class Desk:
         )
         self.after(0.0)
 
-    def report(self, id: str, token: int = 1) -> m.AttemptReported:
-        return m.AttemptReported(task=id, token=token, ending=AttemptEnding.FINISHED.value, head="h", bundle="h")
+    def report(self, id: str, token: int = 1) -> AttemptReported:
+        return AttemptReported(task=id, token=token, ending=AttemptEnding.FINISHED.value, head="h", bundle="h")
 
     def finish(self, id: str) -> None:
         """Have the attempt reported and taken over."""
@@ -106,5 +109,5 @@ class Desk:
         """Bring a new task to where it only has to land."""
         self.begin(id)
         self.finish(id)
-        assert self.give(m.ApproveTask(by="ann", task=id), id=f"yes-{id}-{self.task(id).token}").ok
+        assert self.give(ApproveTask(by="ann", task=id), id=f"yes-{id}-{self.task(id).token}").ok
         assert self.task(id).state is State.APPROVED

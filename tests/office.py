@@ -6,7 +6,7 @@ from typing import Any
 
 from tests.systems import System
 from thrum.desk import Desk
-from thrum.messages import ApproveTask, Command
+from thrum.messages.people import ApproveTask, Command
 
 
 class Office:

@@ -7,7 +7,7 @@ from typing import Any
 
 from thrum.batch import Batch, KeptReply, Loaded, Outgoing
 from thrum.gate import CheckResult, Gate, GateResult, Verdict
-from thrum.messages import LandingGranted
+from thrum.messages.landing import LandingGranted
 from thrum.records import evolve, to_plain
 from thrum.store import Store
 from thrum.task import Approval, Attempt, AttemptEnding, Candidate, Event, Setback, State, Task, WaitingFor

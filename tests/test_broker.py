@@ -20,23 +20,12 @@ from thrum.broker.routing import Router
 from thrum.broker.server import Server
 from thrum.client import Client, error_from
 from thrum.errors import BusyError, ConfigError, GitError, NotFoundError, RefusedError, ThrumError, WireError
-from thrum.messages import (
-    AddTask,
-    AgentOutput,
-    Announced,
-    Dropped,
-    Envelope,
-    GetBrokerStatus,
-    GetTask,
-    GetTasks,
-    Header,
-    Message,
-    Ping,
-    Reply,
-    StopGate,
-    TaskChanged,
-    Undeliverable,
-)
+from thrum.messages import Envelope, Header, Message, Reply
+from thrum.messages.control import Dropped, GetBrokerStatus, Ping, Undeliverable
+from thrum.messages.gates import StopGate
+from thrum.messages.people import AddTask, GetTask, GetTasks
+from thrum.messages.schedule import Announced
+from thrum.messages.topics import AgentOutput, TaskChanged
 from thrum.wire import MAX_MESSAGE_BYTES, Dealer, configure, pack_body, pack_header
 
 DEADLINE_S = 20.0

@@ -360,6 +360,13 @@ def test_files_that_are_named_must_be_there() -> None:
     assert [one.text for one in errors] == ["there is no /a.md", "there is no /b.md"]
 
 
+def test_a_host_that_has_no_effect_is_told() -> None:
+    told = findings(project_of({**FULL, "host": "far"}, gates=NO_GATES, backends=[AGENT]))
+    assert [one.text for one in told if "host" in one.text] == [
+        "host = 'far' has no effect yet: its actors run on the host of `thrum up`"
+    ]
+
+
 @pytest.mark.parametrize(
     ("pipeline", "level", "where", "text"),
     [

@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from thrum.config import Project
-from thrum.configfile import find_project, load, load_snapshot, save_snapshot
+from thrum.configfile import load
 from thrum.errors import ConfigError, Exit
+from thrum.files.project import find_project
+from thrum.snapshot import load_snapshot, save_snapshot
 
 REPOS = """\
 [[repo]]
@@ -166,6 +168,12 @@ STEPS = "gates.integration.steps"
         ("[roles.implementer]\nbackend = 'codr'", "roles.implementer.backend", "neither the name", "'coder'?"),
         ("[roles.implementer]\nbackend = ''", "roles.implementer.backend", "neither the name", ""),
         ("[roles.implementer]\nbackend = 'haiku'", "roles.implementer.backend", "'idle' would match", ""),
+        (
+            "[[backends]]\nname='x'\ntype='chat'\nprovider='p'\nmodel='sonnet-9'\n[roles.reviewer]\nbackend='sonnet'",
+            "roles.reviewer.backend",
+            "a part of the model of several",
+            "",
+        ),
         ("[roles.implementer]\nbackend = 'idle'", "roles.implementer.backend", "is not enabled", ""),
         ("[roles.implementer]\nbackend = 'sonnet'", "roles.implementer.backend", "only an agent can implement", ""),
         ("[roles.implementor]\nbackend = 'x'", "roles.implementor", "is not a known key", "'implementer'"),

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from tests.systems import System, git, landings, systems
-from thrum.messages import AddTask, ApproveTask, GetTasks, TaskChanged
-from thrum.scheduling import owner
+from thrum.messages.people import AddTask, ApproveTask, GetTasks
+from thrum.messages.topics import TaskChanged
+from thrum.names import owner
 from thrum.storage import examine
 
 TASKS = 3

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thrum.config import PIPELINE, REPOS
 from thrum.configfile import load
 from thrum.detection import detect as detection
 from thrum.detection.detect import AGENTS, Detection, detect, draft, find_agents, render_pipeline, render_repos
 from thrum.detection.languages import propose
 from thrum.detection.toolchain import mounts_for, outermost, sight, tool_variables
+from thrum.places import PIPELINE, REPOS
 from thrum.sandbox.mounts import SYSTEM
 
 

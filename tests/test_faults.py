@@ -16,7 +16,7 @@ from tests.requirements import needs
 from tests.systems import System, landings, systems
 from thrum import tree
 from thrum.errors import StoreError
-from thrum.messages import ApproveTask, RetryTask
+from thrum.messages.people import ApproveTask, GetTasks, RetryTask
 from thrum.places import Places
 from thrum.storage import examine
 
@@ -178,16 +178,30 @@ def test_a_task_whose_repository_vanished_waits_with_the_reason_and_goes_on_when
             away = system.repo().rename(tmp_path / "away")
             office.decide(ApproveTask, landing)
             starting = office.add("Starts later")
+            line = [office.add(f"Stands in line, number {number}") for number in range(20)]
             for task, state in ((landing, "integrating"), (starting, "pending")):
                 view = office.until(task, state, waiting_for="operator")
                 assert str(system.repo()) in view["reason"]
                 assert view["retries"] == 0
+            behind = office.until(line[-1], "pending", waiting_for="operator")
+            assert str(system.repo()) in behind["reason"]
+            assert not office.events(line[-1], "claimed"), "what one task ran into, the others need not try"
             away.rename(system.repo())
             for task in (landing, starting):
                 office.decide(RetryTask, task)
             office.until(landing, "merged")
             assert office.land(starting)["state"] == "merged"
+            office.until(line[-1], "awaiting-approval")
         assert len(landings(system.repo())) == 2
+
+
+def test_a_list_of_tasks_of_any_length_is_told_whole(tmp_path: Path) -> None:
+    for system in systems(tmp_path / "project", pipeline="[engine]\ngate_actors = 1\n"):
+        system.up()
+        system.repo().rename(tmp_path / "away")  # so that none of them begins
+        with Office(system) as office:
+            added = [office.add(f"Number {number}") for number in range(GetTasks().limit + 5)]
+            assert [task["id"] for task in office.desk.tasks("one")] == added
 
 
 def test_work_that_cannot_be_harvested_is_set_aside_and_named(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from thrum import inputs as i
 from thrum.actors.gate_runs import ASK_AGAIN_S, GatePlan, GateRuns
 from thrum.gate import Check, CheckResult, Gate, Verdict
-from thrum.messages import GateReported, RunGate
+from thrum.messages.gates import GateReported, RunGate
 
 CHECKS = tuple(Check(name=name, command=name, repo="a") for name in ("fmt", "lint", "test"))
 PASSED, FAILED, COULD_NOT = Verdict.PASSED, Verdict.FAILED, Verdict.COULD_NOT_RUN

@@ -8,10 +8,11 @@ import pytest
 
 from tests.desks import Desk
 from thrum import inputs as i
-from thrum import messages as m
+from thrum.actors.hold import FIRST_S
 from thrum.actors.landing_lock import LandingLock
 from thrum.actors.ledger import ANNOUNCE_S, NUDGE_S, REPLY_KEPT_S, SILENCE_S
 from thrum.actors.turn import ImportAttempt
+from thrum.messages import kinds as m
 from thrum.task import AttemptEnding, State
 
 # --- Commands -----------------------------------------------------------------------------------------------------
@@ -26,6 +27,17 @@ def test_a_command_sent_twice_is_done_once_and_answered_alike() -> None:
     assert desk.give(m.AddTask(by="ann", title="a task"), id="key") == first
     assert list(desk.store.load().tasks) == ["a-1"]
     assert desk.give(m.AddTask(by="ann", title="a task"), id="another").value["id"] == "a-2"
+
+
+def test_tasks_are_told_page_by_page_whatever_became_of_the_last_one_told() -> None:
+    desk = Desk()
+    ids = [desk.add() for _ in range(5)]
+    assert [task["id"] for task in desk.give(m.GetTasks(limit=2), id="1").value] == ids[:2]
+    desk.give(m.CancelTask(by="ann", task=ids[1]), id="stop")
+    wanted = m.GetTasks(limit=2, after=ids[1], states=("pending",))
+    assert [task["id"] for task in desk.give(wanted, id="2").value] == ids[2:4]
+    assert [task["id"] for task in desk.give(replace(wanted, after=ids[3]), id="3").value] == ids[4:]
+    assert desk.give(replace(wanted, after=ids[4]), id="4").value == []
 
 
 def test_a_refusal_is_not_remembered() -> None:
@@ -218,6 +230,26 @@ def test_a_task_shows_what_the_scheduler_says_that_it_waits_for_until_it_starts(
     assert desk.give(m.GetTask(task=id), id="look again").value["waiting_for"] == "none"
 
 
+def test_what_one_attempt_could_not_begin_for_holds_the_others_back_until_it_is_tried_again() -> None:
+    desk = Desk(concurrency=3)
+    first, second, third = desk.add(), desk.add(), desk.add()
+    desk.give(m.GrantStart(task=first))
+    desk.complete(first, i.AttemptBlocked(token=1, reason="it is gone"))
+    assert desk.take(m.Announced)[-1].fault == "it is gone"
+    desk.give(m.GrantStart(task=second))
+    assert desk.task(second).token == 0, "it would only run into the same"
+    desk.after(FIRST_S)
+    assert desk.take(m.Announced)[-1].fault == ""
+    desk.give(m.GrantStart(task=second))
+    desk.complete(second, i.AttemptBlocked(token=1, reason="still gone"))
+    desk.after(FIRST_S)
+    assert [announced.fault for announced in desk.take(m.Announced)] == ["still gone"], "it takes longer now"
+    desk.give(m.RetryTask(by="ann", task=first), id="mended")
+    assert desk.take(m.Announced)[-1].fault == ""
+    desk.begin(third)
+    assert desk.task(third).state is State.IMPLEMENTING
+
+
 # --- Landing ------------------------------------------------------------------------------------------------------
 
 
@@ -290,6 +322,27 @@ def test_a_lock_that_comes_too_late_is_given_back() -> None:
     assert keeper.store.load().records["landing"]["task"] == ""
 
 
+def test_messages_go_on_where_they_were_when_their_receiver_has_lost_its_store() -> None:
+    keeper, member, id = two_desks()
+    member.give(m.GrantLanding(task=id))
+    member.give(m.CancelTask(by="ann", task=id), id="stop")
+    pass_on(member, keeper)
+    pass_on(keeper, member)
+    pass_on(member, keeper)
+    assert member.store.load().outbox == ()
+    anew = Desk("a", members=("a", "b"))
+    other = member.add()
+    member.approve(other)
+    member.take(m.RequestLanding)
+    member.give(m.GrantLanding(task=other))
+    (sent,) = member.take(m.RequestLanding)
+    late = replace(sent, seq=sent.seq + 1)
+    anew.give(late, source="repo.b")
+    assert "landing" not in anew.store.load().records, "what was sent before it is still on its way"
+    anew.give(sent, source="repo.b")
+    assert anew.store.load().records["landing"]["task"] == other
+
+
 @pytest.mark.parametrize("restarted", [False, True])
 def test_a_second_grant_under_the_same_fence_counts_for_nothing(restarted: bool) -> None:
     keeper, member, id = two_desks()
@@ -338,7 +391,7 @@ def test_what_is_in_the_outbox_is_sent_until_it_is_acknowledged() -> None:
     member.give(m.DurableAcknowledged(stream=first.stream, seq=first.seq), source="repo.a")
     member.give(m.DurableAcknowledged(stream="another", seq=9), source="repo.a")
     member.after(NUDGE_S)
-    assert member.take(m.RequestLanding) == [request]
+    assert member.take(m.RequestLanding) == [replace(request, first=request.seq)]
     member.give(m.DurableAcknowledged(stream=request.stream, seq=request.seq), source="repo.a")
     member.after(NUDGE_S)
     assert member.take(m.RequestLanding) == []

@@ -14,7 +14,7 @@ import pytest
 from tests.repositories import make_repository
 
 ROOT = Path(__file__).resolve().parent.parent
-HEAVY = {"click", "falcon", "msgpack", "plyvel", "psutil", "rich", "waitress", "zmq"}
+HEAVY = {"click", "falcon", "msgpack", "plyvel", "psutil", "waitress", "zmq"}
 
 NEEDED = {
     "thrum.actors.scheduler": {"msgpack", "zmq"},

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from thrum.config import Project
 from thrum.gate import GateResult
-from thrum.messages import KINDS, Envelope, Header
+from thrum.messages import Envelope, Header
+from thrum.messages.kinds import KINDS
 from thrum.records import RecordError, Within, evolve, from_plain, key_path, to_plain
 from thrum.task import Event, Task
 

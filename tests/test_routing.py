@@ -11,23 +11,12 @@ from hypothesis import strategies as st
 
 from thrum.broker.peers import Limits, Send
 from thrum.broker.routing import Router
-from thrum.messages import (
-    AgentOutput,
-    AnnounceAgain,
-    Dropped,
-    GateHeartbeat,
-    GateReported,
-    GetBrokerStatus,
-    GetTasks,
-    Header,
-    Leave,
-    Message,
-    Ping,
-    Pong,
-    Reply,
-    StopGate,
-    Undeliverable,
-)
+from thrum.messages import Header, Message, Reply
+from thrum.messages.control import Dropped, GetBrokerStatus, Leave, Ping, Pong, Undeliverable
+from thrum.messages.gates import GateHeartbeat, GateReported, StopGate
+from thrum.messages.people import GetTasks
+from thrum.messages.schedule import AnnounceAgain
+from thrum.messages.topics import AgentOutput
 from thrum.wire import pack_body, pack_header, unpack_body, unpack_header
 
 JOB = StopGate(run="r")

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.announcements import announced, running, task
-from thrum.messages import Announced, TaskSummary
-from thrum.scheduling import GRANT_EXPIRES_S, Limits, Schedule, owner
+from thrum.messages.schedule import Announced, TaskSummary
+from thrum.names import owner
+from thrum.scheduling import GRANT_EXPIRES_S, Limits, Schedule
 
 
 def schedule(*announcements: Announced, **limits: Any) -> Schedule:
@@ -121,6 +122,15 @@ def test_a_task_that_is_announced_again_counts_its_cost_once() -> None:
 
 
 # --- Grants and announcements -----------------------------------------------------------------------------------------
+
+
+def test_a_repository_with_a_fault_starts_nothing_and_its_tasks_wait_for_the_operator() -> None:
+    away = announced("a", task("a-1"), task("a-2", depends_on=("a-1",)), fault="it is gone")
+    made = schedule(away, announced("b", task("b-1")))
+    assert made.plan(0.0).start == ("b-1",)
+    assert made.waiting() == {"a-1": ("operator", "it is gone"), "a-2": ("dependency", "a-1 is pending")}
+    made.hear(announced("a", seq=2))
+    assert made.plan(0.0).start == ("a-1",)
 
 
 def test_a_grant_counts_until_its_repository_announces_the_task_or_it_expires() -> None:

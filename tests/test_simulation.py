@@ -15,7 +15,7 @@ import pytest
 
 from tests.simulation import Broken, Plan, Simulation
 from tests.simulation.mutations import ledger_without_dedup, ledger_without_fence, store_without_sync
-from thrum.messages import AddTask
+from thrum.messages.people import AddTask
 
 CHAOS_S = 80.0
 

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from tests.store_model import REPO, Model, all_fields, filled
 from thrum.batch import Batch, KeptReply, Outgoing
 from thrum.errors import StoreDamagedError, StoreError
-from thrum.messages import ReleaseLanding, Reply
+from thrum.messages import Reply
+from thrum.messages.landing import ReleaseLanding
 from thrum.records import to_plain
 from thrum.storage import LevelRows, open_store
 from thrum.store import Changes, MemoryRows, Rows, Store

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pty
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
@@ -21,7 +22,8 @@ from tests.systems import System, landings, systems
 from thrum import tree
 from thrum.errors import NotFoundError
 from thrum.files import Lock, holder_of
-from thrum.messages import AgentOutput, CancelTask, GetRepoStatus
+from thrum.messages.people import CancelTask, GetRepoStatus
+from thrum.messages.topics import AgentOutput
 from thrum.storage import open_store
 from thrum.tree.spawning import endpoint_of
 
@@ -126,6 +128,19 @@ def test_a_second_tree_in_the_same_directory_is_refused(standing: System) -> Non
     assert state_of(standing)["pid"] == pid
     with Office(standing, "one", "two") as office:
         assert office.client.request("repo.one", GetRepoStatus())["repo"] == "one"
+
+
+def test_a_tree_that_cannot_come_up_says_why_in_the_background_too(system: System) -> None:
+    place = Path(endpoint_of(system.directory).removeprefix("ipc://"))
+    (place / "in the way").mkdir(parents=True)
+    try:
+        for arguments in (("up",), ("up", "--detach")):
+            refused = system.run(*arguments, check=False)
+            assert refused.returncode != 0
+            assert f"{place} is in use" in refused.stderr
+            assert tree.state(system.directory) is None
+    finally:
+        shutil.rmtree(place.parent)
 
 
 def test_an_edited_configuration_holds_from_its_reload_on(standing: System) -> None:

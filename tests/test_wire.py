@@ -16,20 +16,13 @@ from hypothesis import strategies as st
 
 from thrum.errors import WireError
 from thrum.gate import Check, CheckResult, Gate, Verdict
-from thrum.messages import (
-    KINDS,
-    AddTask,
-    AgentOutput,
-    Announced,
-    GateReported,
-    GetTasks,
-    Header,
-    Message,
-    Pong,
-    Reply,
-    RunGate,
-    TaskSummary,
-)
+from thrum.messages import Header, Message, Reply
+from thrum.messages.control import Pong
+from thrum.messages.gates import GateReported, RunGate
+from thrum.messages.kinds import KINDS
+from thrum.messages.people import AddTask, GetTasks
+from thrum.messages.schedule import Announced, TaskSummary
+from thrum.messages.topics import AgentOutput
 from thrum.wire import (
     HEADER_MARK,
     Dealer,

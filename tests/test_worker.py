@@ -10,7 +10,8 @@ import pytest
 
 from tests.office import Office
 from tests.systems import git, landings, systems
-from thrum.messages import AgentOutput, ApproveTask, CancelTask, GetRepoStatus, RejectTask, RetryTask
+from thrum.messages.people import ApproveTask, CancelTask, GetRepoStatus, RejectTask, RetryTask
+from thrum.messages.topics import AgentOutput
 
 MARK = f"3600.{secrets.randbelow(10**9)}"
 """An argument of `sleep` by which the tests know their agents' processes."""

@@ -8,14 +8,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
-from thrum.config import BackendConfig, Project, RoleConfig
+from thrum.config import BackendConfig, Project, RoleConfig, fitting_backends
 from thrum.errors import ConfigError
+from thrum.places import PIPELINE
 from thrum.prompt import NO_CHANGE_MARK, plain_text
+from thrum.values import dataclass
 
-PIPELINE = "configs/pipeline.toml"
 ARGUMENT_LIMIT_BYTES = 100 * 1024
 """A longer prompt is no argument; the kernel's limit for one is 128 KiB."""
 DEFAULT_WALL_S = 3600.0
@@ -112,9 +112,7 @@ def resolve(project: Project, role: str) -> tuple[BackendConfig, RoleConfig | No
             raise ConfigError(what, file=PIPELINE, key=f"roles.{role}", remedy=f"Add [roles.{role}] or a [[backends]].")
         return agents[0], None
     wanted = setting.backend
-    found = [one for one in enabled if one.name == wanted] or [
-        one for one in enabled if wanted and wanted.casefold() in one.model.casefold()
-    ]
+    found = fitting_backends(enabled, wanted)
     if len(found) != 1:
         problem = f"{wanted!r} fits {', '.join(one.name for one in found)}" if found else f"no backend is {wanted!r}"
         names = ", ".join(f"{one.name} ({one.model})" if one.model else one.name for one in enabled)

@@ -6,11 +6,13 @@ Values only: the repo machine builds a `Batch` without touching a disk, and `thr
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
-from thrum.messages import Durable, Reply
+from thrum.messages import Reply
+from thrum.messages.landing import Durable
 from thrum.task import Event, Task
+from thrum.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

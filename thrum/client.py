@@ -15,7 +15,8 @@ from typing import Any
 import zmq
 
 from thrum.errors import BusyError, ConfigError, ThrumError, ToolError, WireError
-from thrum.messages import Dropped, Envelope, Header, Message, Reply, Undeliverable
+from thrum.messages import Envelope, Header, Message, Reply
+from thrum.messages.control import Dropped, Undeliverable
 from thrum.wire import PING_EVERY_S, Dealer, new_incarnation
 
 SILENCE_S = 10.0

@@ -10,15 +10,12 @@ Relative paths start at the project directory, and `~` is the home of whoever ru
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated, Any, Literal
 
 from thrum.gate import Command
 from thrum.records import Within
-
-REPOS = "configs/repos.toml"
-PIPELINE = "configs/pipeline.toml"
-"""The two files, as paths in the project directory."""
+from thrum.values import dataclass
 
 SafetyTarget = Literal["Qm", "AsilA", "AsilB", "AsilC", "AsilD"]
 
@@ -216,10 +213,11 @@ class RoleConfig:
     """`[roles.NAME]`"""
 
     backend: str
-    """A backend by name, or by a part of its model's name: the first enabled one that matches."""
+    """A backend by name, or by a part of its model's name that no other enabled one has."""
     prompt_template: str = ""
     """A file with the role's instructions."""
     budget_usd: Dollars | None = None
+    """What the role may spend altogether; past that, none of its work begins."""
     timeout_secs: Limit | None = None
 
 
@@ -361,13 +359,14 @@ class Project:
         """The backend that implements tasks: that of the role, else the first enabled agent; None without one."""
         role = self.pipeline.roles.implementer
         if role is not None:
-            return find_backend(self.pipeline.backends, role.backend)
+            return next(iter(fitting_backends(self.pipeline.backends, role.backend)), None)
         return next((one for one in self.pipeline.backends if one.enabled and one.type == "agent"), None)
 
 
-def find_backend(backends: Iterable[BackendConfig], wanted: str) -> BackendConfig | None:
-    """The backend of that name, else the first enabled one with `wanted` in its model's name."""
+def fitting_backends(backends: Iterable[BackendConfig], wanted: str) -> tuple[BackendConfig, ...]:
+    """The backend of that name, else every enabled one with `wanted` in its model's name, case aside."""
     backends = tuple(backends)
-    named = [one for one in backends if one.name == wanted]
-    modelled = [one for one in backends if one.enabled and wanted and wanted.casefold() in one.model.casefold()]
-    return next(iter(named or modelled), None)
+    named = tuple(one for one in backends if one.name == wanted)
+    return named or tuple(
+        one for one in backends if one.enabled and wanted and wanted.casefold() in one.model.casefold()
+    )

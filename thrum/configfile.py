@@ -1,24 +1,16 @@
-"""Reads a project's configuration files, finds the project directory, and keeps snapshots of what was read.
-
-All processes of one `thrum up` read the same snapshot, so that a file edited meanwhile changes nothing under
-them. What the values must be stands in `thrum.config` and `thrum.configrules`.
-"""
+"""Reads a project's configuration files. What the values must be stands in `thrum.config` and `thrum.configrules`."""
 
 from __future__ import annotations
 
 import datetime
-import hashlib
-import json
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from thrum.config import (
-    PIPELINE,
-    REPOS,
     BackendConfig,
     PipelineConfig,
     Project,
@@ -26,43 +18,16 @@ from thrum.config import (
     ReposConfig,
     RoleConfig,
     RolesConfig,
-    find_backend,
+    fitting_backends,
 )
 from thrum.configrules import pipeline_faults, repo_faults
 from thrum.errors import ConfigError
-from thrum.files import write_atomically
+from thrum.places import PIPELINE, REPOS
 from thrum.records import Path as KeyPath
-from thrum.records import RecordError, from_plain, key_path, to_plain
+from thrum.records import RecordError, from_plain, key_path
+from thrum.snapshot import digest_of
 
 T = TypeVar("T")
-
-
-def find_project(start: Path, override: str | None = None, env: Mapping[str, str] | None = None) -> Path:
-    """The project directory: `override` (`--dir`), else `THRUM_DIR` of `env`, else the nearest one from `start`
-    upwards that holds configs/pipeline.toml. Absolute, symbolic links resolved.
-
-    Raises:
-        ConfigError: there is none, or the directory that was named is none.
-    """
-    named, by = (override, "--dir") if override else ((env or {}).get("THRUM_DIR", ""), "THRUM_DIR")
-    if named:
-        directory = (start / Path(named).expanduser()).resolve()
-        if (directory / PIPELINE).is_file():
-            return directory
-        raise ConfigError(
-            f"is missing, and {by} names {directory} as the project directory",
-            file=str(directory / PIPELINE),
-            remedy=f"Correct {by}, or run `thrum init` in {directory}.",
-        )
-    start = start.resolve()
-    for directory in (start, *start.parents):
-        if (directory / PIPELINE).is_file():
-            return directory
-    raise ConfigError(
-        f"is neither in {start} nor in a directory above it",
-        file=PIPELINE,
-        remedy="Run `thrum init` here, or name the project directory with --dir or THRUM_DIR.",
-    )
 
 
 def load(directory: Path) -> Project:
@@ -82,37 +47,7 @@ def load(directory: Path) -> Project:
     _raise_first(PIPELINE, pipeline_faults(pipeline, repos.repo))
     pipeline = _spelled_out(_pipeline_at(directory, pipeline), repos.repo)
     project = Project(directory=str(directory), repos=repos.repo, pipeline=pipeline)
-    return replace(project, digest=_digest(project))
-
-
-def save_snapshot(project: Project, folder: Path) -> Path:
-    """Write the project to `<digest>.json` in the folder, readable by its owner alone, and return that path."""
-    path = folder / f"{project.digest}.json"
-    write_atomically(path, _canonical(project).encode(), mode=0o600)
-    return path
-
-
-def load_snapshot(path: Path) -> Project:
-    """The project that `save_snapshot` wrote.
-
-    Raises:
-        ConfigError: the file cannot be read, or is not what was written.
-    """
-    try:
-        project = from_plain(Project, json.loads(path.read_bytes()))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"cannot be read: {error}", file=str(path), remedy="Start Thrum again.") from error
-    if project.digest != _digest(project):
-        raise ConfigError("was changed after it was written", file=str(path), remedy="Start Thrum again.")
-    return project
-
-
-def _canonical(project: Project) -> str:
-    return json.dumps(to_plain(project), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-
-
-def _digest(project: Project) -> str:
-    return hashlib.sha256(_canonical(replace(project, digest="")).encode()).hexdigest()
+    return replace(project, digest=digest_of(project))
 
 
 # --- From a file to a record ----------------------------------------------------------------------------------
@@ -250,8 +185,8 @@ def _spelled_out(pipeline: PipelineConfig, repos: tuple[RepoConfig, ...]) -> Pip
     steps = tuple(replace(step, repo=names[step.repo.casefold()]) for step in integration.steps)
 
     def named(role: RoleConfig) -> RoleConfig:
-        backend = find_backend(pipeline.backends, role.backend)
-        return replace(role, backend=backend.name) if backend else role
+        (backend,) = fitting_backends(pipeline.backends, role.backend)
+        return replace(role, backend=backend.name)
 
     return replace(
         pipeline,

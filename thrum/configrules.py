@@ -15,7 +15,7 @@ from thrum.config import (
     RepoConfig,
     ReposConfig,
     RoleConfig,
-    find_backend,
+    fitting_backends,
 )
 from thrum.gate import Command
 from thrum.records import Path, RecordError
@@ -193,8 +193,8 @@ def _backend_faults(backend: BackendConfig, earlier: Sequence[BackendConfig], at
 
 def _role_faults(role: str, setting: RoleConfig, backends: Sequence[BackendConfig]) -> Iterator[RecordError]:
     at: Path = ("roles", role, "backend")
-    found = find_backend(backends, setting.backend)
-    if found is None:
+    found = fitting_backends(backends, setting.backend)
+    if not found:
         off = [one.name for one in backends if setting.backend and setting.backend.casefold() in one.model.casefold()]
         yield RecordError(
             f"{setting.backend!r} is neither the name of a backend nor a part of the model of an enabled one"
@@ -203,7 +203,11 @@ def _role_faults(role: str, setting: RoleConfig, backends: Sequence[BackendConfi
             valid=(*(one.name for one in backends), *(one.model for one in backends if one.model)),
             name=setting.backend,
         )
-    elif not found.enabled:
-        yield RecordError(f"backend {found.name!r} is not enabled", path=at)
-    elif role == "implementer" and found.type != "agent":
-        yield RecordError(f"backend {found.name!r} is of type {found.type}; only an agent can implement", path=at)
+    elif len(found) > 1:
+        names = ", ".join(one.name for one in found)
+        yield RecordError(f"{setting.backend!r} is a part of the model of several: {names}; name one of them", path=at)
+    elif not found[0].enabled:
+        yield RecordError(f"backend {found[0].name!r} is not enabled", path=at)
+    elif role == "implementer" and found[0].type != "agent":
+        problem = f"backend {found[0].name!r} is of type {found[0].type}; only an agent can implement"
+        yield RecordError(problem, path=at)

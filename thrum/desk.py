@@ -6,12 +6,13 @@ A desk finds out which repository a question is for, sends it there and waits. I
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
-from thrum import messages as m
 from thrum.client import Client
 from thrum.errors import NotFoundError, UsageError
-from thrum.scheduling import owner
+from thrum.messages import Message, people
+from thrum.names import owner
 from thrum.views import Plain, event_view, task_view
 
 ANSWER_S = 30.0
@@ -68,29 +69,36 @@ class Desk:
         self._token = token
         self._answer_s = answer_s
 
-    def ask(self, repo: str, body: m.Message, *, id: str | None = None) -> Any:
+    def ask(self, repo: str, body: Message, *, id: str | None = None) -> Any:
         """What the actor of the repository answers."""
         return self.client.request(f"repo.{repo}", body, timeout_s=self._answer_s, id=id)
 
     def tasks(self, repo: str, states: Iterable[str] = ()) -> list[Plain]:
         """The tasks of a repository, oldest first; only those in `states`, if any are given."""
-        return [task_view(task) for task in self.ask(repo, m.GetTasks(states=tuple(states)))]
+        views: list[Plain] = []
+        asked = people.GetTasks(states=tuple(states))
+        while page := self.ask(repo, asked):
+            views += map(task_view, page)
+            if len(page) < asked.limit:
+                break
+            asked = replace(asked, after=page[-1]["id"])
+        return views
 
     def task(self, task: str) -> Plain:
         """One task."""
-        return task_view(self._ask_owner(task, m.GetTask(task=task)))
+        return task_view(self._ask_owner(task, people.GetTask(task=task)))
 
     def history(self, task: str) -> list[Plain]:
         """What happened to a task, oldest first."""
-        return [event_view(event) for event in self._ask_owner(task, m.GetHistory(task=task))]
+        return [event_view(event) for event in self._ask_owner(task, people.GetHistory(task=task))]
 
     def diff(self, task: str, attempt: int = 0) -> Plain:
         """What an attempt changed, 0 meaning the latest: `{task, attempt, base, head, files, diff, truncated}`."""
-        return dict(self._ask_owner(task, m.GetDiff(task=task, token=attempt)))
+        return dict(self._ask_owner(task, people.GetDiff(task=task, token=attempt)))
 
     def output(self, task: str, digest: str, offset: int) -> Plain:
         """A piece of what an agent printed: `{text, offset, bytes, total_bytes}`."""
-        return dict(self._ask_owner(task, m.GetOutput(digest=digest, offset=offset)))
+        return dict(self._ask_owner(task, people.GetOutput(digest=digest, offset=offset)))
 
     def add(
         self,
@@ -107,7 +115,7 @@ class Desk:
         for task in depends_on:
             if owner_of(self.repos, task) != repo:
                 self._demand(task)
-        body = m.AddTask(
+        body = people.AddTask(
             auth=self._token,
             by=by,
             title=title,
@@ -117,7 +125,7 @@ class Desk:
         )
         return task_view(self.ask(repo, body, id=id))
 
-    def decide(self, kind: type[m.Command], task: str, *, by: str, id: str | None = None, **words: str) -> Plain:
+    def decide(self, kind: type[people.Command], task: str, *, by: str, id: str | None = None, **words: str) -> Plain:
         """Tell the actor what a person decided about a task: `kind` is ApproveTask, RejectTask, …"""
         return task_view(self._ask_owner(task, kind(auth=self._token, by=by, task=task, **words), id=id))  # type: ignore[call-arg]
 
@@ -127,5 +135,5 @@ class Desk:
         except NotFoundError as error:
             raise NotFoundError(f"there is no task {task!r} to depend on", remedy=error.remedy) from error
 
-    def _ask_owner(self, task: str, body: m.Message, *, id: str | None = None) -> Any:
+    def _ask_owner(self, task: str, body: Message, *, id: str | None = None) -> Any:
         return self.ask(owner_of(self.repos, task), body, id=id)

@@ -153,3 +153,10 @@ class TransitionError(ThrumError):
     """Our own fault: a pair of state and transition that is not in the table."""
 
     code = "transition"
+
+
+def words(error: ThrumError | OSError) -> str:
+    """What happened and what to do about it, for a person; an OSError (a full disk, say) names its path itself."""
+    if isinstance(error, OSError):
+        return str(error)
+    return f"{error.message} ({error.remedy})" if error.remedy else error.message

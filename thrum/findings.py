@@ -5,14 +5,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Literal
 
 from thrum.checks import BUILT_IN, first_program, gate_checks, requirement
-from thrum.config import PIPELINE, REPOS, BackendConfig, Project, RepoConfig
+from thrum.config import BackendConfig, Project, RepoConfig
 from thrum.errors import ThrumError
 from thrum.gate import Command, Gate, Verdict
+from thrum.places import PIPELINE, REPOS
+from thrum.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -265,6 +266,10 @@ def _sandbox(project: Project, exists: Callable[[str], bool]) -> Iterator[Findin
 
 def _without_effect(project: Project) -> Iterator[Finding]:
     pipeline = project.pipeline
+    for repo in project.repos:
+        if repo.host:
+            text = f"host = {repo.host!r} has no effect yet: its actors run on the host of `thrum up`"
+            yield Finding(level="note", where=f"{REPOS}: {repo.name}", text=text)
     if pipeline.subsample.enabled:
         yield Finding(
             level="note",

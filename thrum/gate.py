@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
+
+from thrum.values import dataclass
 
 Command = str | tuple[str, ...]
 """A string runs through `bash -o pipefail -c` inside the sandbox; a tuple runs as it is."""

@@ -6,10 +6,9 @@ an input. Each effect can be carried out again after a crash: whoever does it lo
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from thrum.gate import Gate, GateResult
 from thrum.task import AttemptEnding
+from thrum.values import dataclass
 
 # --- Inputs -----------------------------------------------------------------------------------------------------
 

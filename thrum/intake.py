@@ -6,8 +6,8 @@ import re
 from collections.abc import Container
 
 from thrum.errors import NotFoundError, UsageError
-from thrum.messages import AddTask
-from thrum.scheduling import owner
+from thrum.messages.people import AddTask
+from thrum.names import owner
 
 TITLE_CHARS = 300
 DESCRIPTION_BYTES = 256 * 1024

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
+
+from thrum.values import dataclass
 
 
 class Ending(StrEnum):
@@ -66,6 +68,8 @@ class Outcome:
     """SHA-256 of what was kept of the output, hex; empty without an `output_path`."""
     reason: str = ""
     """One line for a person wherever `ending` is not EXITED with code 0."""
+    limited: bool = False
+    """It ran into a limit of its memory or processes, which may be why it ended as it did."""
 
     @property
     def ok(self) -> bool:

@@ -6,6 +6,10 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
+REPOS = "configs/repos.toml"
+PIPELINE = "configs/pipeline.toml"
+"""The two files of a configuration, as paths in the project directory."""
+
 
 @dataclass(frozen=True, slots=True)
 class Places:

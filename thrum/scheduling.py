@@ -11,7 +11,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
-from thrum.messages import Announced, TaskSummary
+from thrum.messages.schedule import Announced, TaskSummary
+from thrum.names import owner
 
 GRANT_EXPIRES_S = 5.0
 
@@ -167,8 +168,9 @@ class Schedule:
         """Why tasks that could start will not, even were a slot free: `{task: (waiting_for, reason)}`."""
         found = {task: ("dependency", reason) for task, (_, reason) in self._held.items()}
         over = self._over_budget()
-        if over:
-            found.update((task, ("budget", over)) for queue in self._queues.values() for _, _, task in queue)
+        for repo, queue in self._queues.items():
+            why = ("operator", fault) if (fault := self.repos[repo].fault) else ("budget", over)
+            found.update((task, why) for _, _, task in queue if why[1])
         return found
 
     def _landings(self, chosen: frozenset[str] | None) -> tuple[str, ...]:
@@ -194,7 +196,9 @@ class Schedule:
         free = self.limits.agents - used.total()
         if free <= 0 or self._over_budget():
             return ()
-        open_repos = set(self._queues) if chosen is None else {owner(task) for task in chosen} & self._queues.keys()
+        open_repos = {repo for repo in self._queues if not self.repos[repo].fault}
+        if chosen is not None:
+            open_repos &= {owner(task) for task in chosen}
         granted: list[str] = []
         while free > 0 and open_repos:
             repo = min(open_repos, key=lambda name: (used[name], self._served[name], name))
@@ -229,11 +233,6 @@ class Schedule:
         ceiling = self.limits.ceiling_usd
         over = ceiling is not None and self.spent_usd >= ceiling
         return f"${self.spent_usd:.2f} of ${ceiling:.2f} is spent" if over else ""
-
-
-def owner(task: str) -> str:
-    """The repository that a task's id names: everything before its last `-`."""
-    return task.rpartition("-")[0]
 
 
 _Turn = tuple[int, float, str]

@@ -12,7 +12,6 @@ import logging
 import os
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from thrum.checks import first_program
@@ -24,6 +23,7 @@ from thrum.git.repository import Repository
 from thrum.job import Job
 from thrum.records import to_plain
 from thrum.sandbox import Sandbox
+from thrum.values import dataclass
 from thrum.workspace import Workspace
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,8 @@ from typing import Self
 import zmq
 
 from thrum.errors import WireError
-from thrum.messages import Envelope, Header, Leave, Message, Ping, Pong
+from thrum.messages import Envelope, Header, Message
+from thrum.messages.control import Leave, Ping, Pong
 from thrum.packing import HEADER_MARK, pack_body, pack_header, unpack_body, unpack_header
 
 __all__ = [

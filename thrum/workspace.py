@@ -11,7 +11,6 @@ import logging
 import os
 import re
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 
 from thrum.errors import GitError, SandboxError
@@ -20,6 +19,7 @@ from thrum.git.program import LONG_WALL_S, environment, git_dir_config, write_gi
 from thrum.git.repository import Repository
 from thrum.job import Ending, Job, Outcome
 from thrum.sandbox import Sandbox
+from thrum.values import dataclass
 
 log = logging.getLogger(__name__)
 

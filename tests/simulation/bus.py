@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tests.simulation.world import FAR, Killed, World
-from thrum import messages as m
 from thrum.broker.peers import Send
 from thrum.broker.routing import Router
+from thrum.messages import kinds as m
 from thrum.packing import pack_body, pack_header, unpack_body, unpack_header
 
 

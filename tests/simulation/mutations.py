@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from thrum import messages as m
 from thrum.actors.ledger import Ledger
 from thrum.actors.setup import Setup
 from thrum.batch import Batch, Loaded
+from thrum.messages import kinds as m
 from thrum.store import MemoryRows, Store
 
 
@@ -18,9 +18,11 @@ class WithoutDedup(Ledger):
         self._replies.clear()
         super()._command(header, body, now)
 
-    def _durable(self, header: m.Header, body: m.Durable, now: float) -> None:
-        self._streams.marks[f"{header.source}/{body.stream}"] = body.seq - 1
-        super()._durable(header, body, now)
+    def receive(self, envelope: m.Envelope, now: float) -> None:
+        body = envelope.body
+        if isinstance(body, m.Durable):
+            self._landings.streams.marks[f"{envelope.header.source}/{body.stream}"] = body.seq - 1
+        super().receive(envelope, now)
 
 
 class WithoutFence(Ledger):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation.bus import Process
-from thrum import messages as m
+from thrum.messages import kinds as m
 from thrum.task import State
 
 if TYPE_CHECKING:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from tests.simulation.bus import Process
 from tests.simulation.git import Tree, commit, is_good, tree_id
 from tests.simulation.world import FAR, Killed
-from thrum import messages as m
 from thrum.actors.scheduler import SchedulerMachine
 from thrum.gate import Check, CheckResult, Gate, Verdict
-from thrum.scheduling import owner
+from thrum.messages import kinds as m
+from thrum.names import owner
 from thrum.task import AttemptEnding
 
 if TYPE_CHECKING:

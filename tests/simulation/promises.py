@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation.git import Commit, Repository, tree_id
-from thrum import messages as m
 from thrum.actors.scheduler import HEARING_S
 from thrum.batch import Batch
 from thrum.gate import Gate
+from thrum.messages import kinds as m
+from thrum.names import owner
 from thrum.pipeline.draft import fold
 from thrum.records import from_plain
-from thrum.scheduling import Schedule, owner
+from thrum.scheduling import Schedule
 from thrum.store import Store
 from thrum.task import ENDS, Attempt, State, Task
 

@@ -13,8 +13,8 @@ from tests.simulation.bus import Process
 from tests.simulation.git import tree_id
 from tests.simulation.world import Killed
 from thrum import inputs as i
-from thrum import messages as m
 from thrum.actors.turn import ImportAttempt
+from thrum.messages import kinds as m
 from thrum.task import AttemptEnding
 
 if TYPE_CHECKING:

@@ -38,7 +38,7 @@ def add(
     The id is printed once the task is on disk.
     """
     from thrum.intake import check_new_task
-    from thrum.messages import AddTask
+    from thrum.messages.people import AddTask
 
     session, asks = Session.open(), who(by)
     name = session.repo(repo)

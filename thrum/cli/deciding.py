@@ -25,7 +25,7 @@ def approve(tasks: tuple[str, ...], commit: str, by: str | None) -> int:
     With several tasks each is tried; the exit code is that of the first that was refused. With --json the result
     is always an array, with an "error" in the place of each task that was refused.
     """
-    from thrum.messages import ApproveTask
+    from thrum.messages.people import ApproveTask
 
     if commit and len(tasks) > 1:
         raise UsageError("--commit names the commit of one task, and several are given")
@@ -65,7 +65,7 @@ def _approved(view: dict[str, Any]) -> str:
 @by_option
 def reject(task: str, feedback: str, by: str | None) -> None:
     """Send a task back to its agent, with what to do better."""
-    from thrum.messages import RejectTask
+    from thrum.messages.people import RejectTask
 
     if not feedback.strip():
         raise UsageError("a rejection needs feedback: the agent works from it", remedy="give --feedback TEXT")
@@ -81,7 +81,7 @@ def retry(task: str, feedback: str, by: str | None) -> None:
 
     One that waits for an operator is looked at again at once.
     """
-    from thrum.messages import RetryTask
+    from thrum.messages.people import RetryTask
 
     _decide(task, by, RetryTask, lambda view: f"{task}: {view['state']}, round {view['round']}", feedback=feedback)
 
@@ -95,7 +95,7 @@ def cancel(task: str, why: str, by: str | None) -> None:
 
     Its work so far stays pinned in the repository.
     """
-    from thrum.messages import CancelTask
+    from thrum.messages.people import CancelTask
 
     _decide(task, by, CancelTask, lambda view: f"{task}: cancelled", why=why)
 

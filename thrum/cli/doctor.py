@@ -20,7 +20,7 @@ from thrum.errors import ConfigError, Exit, ThrumError
 
 Plain = dict[str, Any]
 
-PACKAGES = ("pyzmq", "msgpack", "plyvel", "falcon", "waitress", "click", "psutil", "rich")
+PACKAGES = ("pyzmq", "msgpack", "plyvel", "falcon", "waitress", "click", "psutil")
 GIT_AT_LEAST = (2, 38)
 """The first git with `merge-tree --write-tree`."""
 TOOLS = {

@@ -79,7 +79,7 @@ def _target(directory: Path | None) -> Path:
 
 
 def _refuse_overwriting(target: Path) -> None:
-    from thrum.config import PIPELINE, REPOS
+    from thrum.places import PIPELINE, REPOS
 
     there = [name for name in (REPOS, PIPELINE) if (target / name).exists()]
     if there:

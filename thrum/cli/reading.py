@@ -131,7 +131,8 @@ def _follow(desk: Desk, task: str, token: int) -> None:
 
 def _print_piece(body: Any, task: str, token: int) -> bool:
     """Print a piece of output; true if the message says that the task moved."""
-    from thrum.messages import AgentOutput, Dropped, TaskChanged
+    from thrum.messages.control import Dropped
+    from thrum.messages.topics import AgentOutput, TaskChanged
 
     match body:
         case AgentOutput() if body.task == task and body.token == token:

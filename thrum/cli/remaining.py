@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from thrum.errors import Exit
-from thrum.scheduling import owner
+from thrum.names import owner
+from thrum.values import dataclass
 
 Report = Mapping[str, Any]
 

@@ -18,7 +18,7 @@ from thrum.errors import BusyError, Exit, ThrumError
 if TYPE_CHECKING:
     from thrum.cli.remaining import Remaining
     from thrum.client import Client
-    from thrum.messages import TaskChanged
+    from thrum.messages.topics import TaskChanged
 
 LOOK_EVERY_S = 2.0
 """How often the scheduler is asked how things stand, even if no task moves."""
@@ -83,7 +83,7 @@ class _Watch:
 
     def take_one(self) -> str | None:
         """Have the scheduler take the next task; None where there is none that can move."""
-        from thrum.messages import RunOnce
+        from thrum.messages.schedule import RunOnce
 
         answer = self._client.request("scheduler", RunOnce(), timeout_s=ANSWER_S)
         return None if answer["task"] is None else str(answer["task"])
@@ -122,7 +122,7 @@ class _Watch:
         return code
 
     def _report(self) -> dict[str, Any]:
-        from thrum.messages import GetSchedule
+        from thrum.messages.schedule import GetSchedule
 
         found: dict[str, Any] = self._client.request("scheduler", GetSchedule(), timeout_s=ANSWER_S)
         return found
@@ -142,7 +142,8 @@ class _Watch:
 
     def _hear(self, timeout_s: float, task: str = "") -> None:
         """Tell what moves, until it is time to look again: soon after a move that may have been the last one."""
-        from thrum.messages import Dropped, TaskChanged
+        from thrum.messages.control import Dropped
+        from thrum.messages.topics import TaskChanged
 
         asked_at = time.monotonic()
         for event in self._client.events(("task.",), timeout_s=timeout_s):

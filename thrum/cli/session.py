@@ -27,7 +27,7 @@ def project_directory() -> Path:
     Raises:
         ConfigError: there is none.
     """
-    from thrum.configfile import find_project
+    from thrum.files.project import find_project
 
     return find_project(Path.cwd(), invocation().directory, os.environ)
 

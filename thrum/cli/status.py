@@ -91,7 +91,8 @@ def _set_aside(directory: Path) -> list[dict[str, str]]:
 def _ask(view: dict[str, Any], state: dict[str, Any], flags: list[dict[str, str]]) -> None:
     """Ask the scheduler and every repository's actor that is not known to be gone."""
     from thrum.client import Client
-    from thrum.messages import GetRepoStatus, GetSchedule
+    from thrum.messages.people import GetRepoStatus
+    from thrum.messages.schedule import GetSchedule
 
     gone = {actor["name"]: actor["reason"] for actor in state["actors"] if actor["state"] == "failed"}
     names = [actor["name"] for actor in state["actors"] if actor["name"].startswith("repo.")]

@@ -9,12 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from thrum.checks import first_program
-from thrum.config import PIPELINE, REPOS
 from thrum.detection.languages import propose
 from thrum.detection.proposal import AGENTS, AgentProgram, Detection, render_pipeline, render_repos
 from thrum.detection.toolchain import mounts_for, outermost, sight, tool_variables
 from thrum.errors import GitError
 from thrum.git import program as gitprogram
+from thrum.places import PIPELINE, REPOS
 
 __all__ = ["AGENTS", "AgentProgram", "Detection", "detect", "draft", "render_pipeline", "render_repos"]
 

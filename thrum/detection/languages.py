@@ -13,9 +13,10 @@ import re
 import shlex
 import tomllib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from thrum.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+
+from thrum.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

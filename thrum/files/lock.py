@@ -7,11 +7,12 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from thrum.errors import BusyError, RefusedError
 from thrum.records import from_plain, to_plain
+from thrum.values import dataclass
 
 _RETRY_S = 0.02
 

@@ -10,13 +10,13 @@ import re
 import stat
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from thrum.errors import GitError
 from thrum.files import sync_directory
 from thrum.git.program import LONG_WALL_S, run, scratch_git_dir
+from thrum.values import dataclass
 
 _LINE_BYTES = 8192
 _LINES = 20_000

@@ -12,12 +12,12 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from thrum.errors import GitError
 from thrum.git.program import LONG_WALL_S, Ran, decoded, run
+from thrum.values import dataclass
 
 _SHOWN = 3
 

@@ -7,10 +7,10 @@ depends on its arguments only. Refs and checkouts are `thrum.git.repository`'s.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from thrum.git.program import LIMIT_BYTES, LONG_WALL_S, Ran, decoded, failure, run, scratch_git_dir
+from thrum.values import dataclass
 
 _MERGE_RULES = {
     # Spelled out, since a newer git may have other defaults, and a repeated merge must give the same tree.

@@ -14,11 +14,11 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from thrum.errors import GitError
+from thrum.values import dataclass
 
 OLDEST_VERSION = (2, 38)
 """The first git with `merge-tree --write-tree`, and with `safe.directory` in the command scope."""

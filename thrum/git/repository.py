@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from thrum.git.bundles import import_objects, read_header, write_bundle
 from thrum.git.checkouts import Checkout, blocked, catch_up, find_checkouts, move
 from thrum.git.objects import Conflict, Merged, ObjectStore
 from thrum.git.program import Ran, run, version
+from thrum.values import dataclass
 
 __all__ = ["PINS", "Blocked", "Checkout", "Conflict", "Landed", "Merged", "Moved", "Repository"]
 

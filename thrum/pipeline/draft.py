@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 from thrum import inputs as i
@@ -12,6 +12,7 @@ from thrum.gate import Gate
 from thrum.pipeline.table import Step, after
 from thrum.records import evolve, to_plain
 from thrum.task import Attempt, Event, Task, WaitingFor
+from thrum.values import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

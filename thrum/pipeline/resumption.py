@@ -42,6 +42,10 @@ def recovered(draft: Draft) -> None:
         candidate = task.candidate
         draft.want(i.MoveBranch(task=task.id, old=candidate.base, new=candidate.commit, vector=candidate.vector))
         return
+    if task.waiting_for is WaitingFor.OPERATOR and task.wake_at:
+        # Whoever mended what it waits for may well have started us anew for that.
+        look_again(draft)
+        return
     match task.state:
         case State.CLAIMED | State.IMPLEMENTING if task.slot:
             attempt = latest(task)

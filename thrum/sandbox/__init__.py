@@ -16,7 +16,6 @@ import signal
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Protocol, Self
 
@@ -24,6 +23,7 @@ from thrum.config import SandboxConfig
 from thrum.errors import SandboxError
 from thrum.job import Ending, Job, Outcome
 from thrum.sandbox import cgroup, marks, process
+from thrum.values import dataclass
 
 log = logging.getLogger(__name__)
 

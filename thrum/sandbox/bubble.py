@@ -10,11 +10,11 @@ import json
 import os
 import re
 import signal
-from dataclasses import dataclass
 
 from thrum.errors import SandboxError
 from thrum.sandbox import process
 from thrum.sandbox.cgroup import Group
+from thrum.values import dataclass
 
 
 class Status:

@@ -304,9 +304,11 @@ class Bubblewrap:
         if outcome.ok:
             return outcome
         if out_of_memory:
-            return replace(outcome, reason=f"memory limit of {self._config.memory_limit_mb} MiB reached")
+            reason = f"memory limit of {self._config.memory_limit_mb} MiB reached"
+            return replace(outcome, limited=True, reason=reason)
         if after.pids > before.pids:
-            return replace(outcome, reason=f"limit of {self._config.pids_limit} processes reached; {outcome.reason}")
+            reason = f"limit of {self._config.pids_limit} processes reached; {outcome.reason}"
+            return replace(outcome, limited=True, reason=reason)
         return outcome
 
 

@@ -17,10 +17,10 @@ import select
 import signal
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from thrum.errors import SandboxError
+from thrum.values import dataclass
 
 log = logging.getLogger(__name__)
 

@@ -17,11 +17,11 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from thrum.errors import SandboxError
 from thrum.job import Ending, Job, Outcome
 from thrum.sandbox.capture import Capture
+from thrum.values import dataclass
 
 log = logging.getLogger(__name__)
 

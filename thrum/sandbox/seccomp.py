@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import errno
 import struct
-from dataclasses import dataclass
+
+from thrum.values import dataclass
 
 # linux/bpf_common.h, linux/filter.h: opcodes of classic BPF.
 _LOAD = 0x20

@@ -26,7 +26,8 @@ import msgpack
 
 from thrum.batch import Outgoing
 from thrum.errors import StoreDamagedError
-from thrum.messages import KINDS, Durable
+from thrum.messages import KINDS
+from thrum.messages.landing import Durable
 from thrum.records import from_plain, one_level
 from thrum.store.rows import Rows
 from thrum.task import Event

@@ -19,13 +19,15 @@ from typing import Any
 
 from thrum.client import Client
 from thrum.config import Project
-from thrum.configfile import save_snapshot
 from thrum.errors import BusyError, Exit, NotFoundError, ThrumError
 from thrum.files import Holder, Lock, holder_of, secret
-from thrum.messages import GetRepoStatus, GetSchedule
+from thrum.messages.people import GetRepoStatus
+from thrum.messages.schedule import GetSchedule
 from thrum.places import Places
+from thrum.snapshot import save_snapshot
 from thrum.standing import KINDS, refuse_given_up, state
 from thrum.tree.spawning import (
+    await_broker,
     broker_spec,
     busy,
     end,
@@ -77,13 +79,14 @@ def _transient(places: Places, project: Project, repos: tuple[str, ...]) -> Iter
     snapshot = save_snapshot(project, places.snapshots)
     endpoint = endpoint_of(places.directory)
     with ExitStack() as stack:
-        broker = spawn_broker(broker_spec(endpoint, os.getpid()), places.logs)
+        broker, ready = spawn_broker(broker_spec(endpoint, os.getpid()), places.logs)
         stack.callback(remove_socket, endpoint)
         stack.callback(end, broker, 2.0)
         specs = [repo_spec(repo, snapshot, endpoint, os.getpid(), serve_only=True) for repo in repos]
         actors = {spec.name: spawn(spec, places.logs) for spec in specs}
         for actor in actors.values():
             stack.callback(end, actor, 5.0)
+        await_broker(ready, places.logs)
         _await_actors(endpoint, actors, places)
         yield endpoint
 
@@ -296,13 +299,15 @@ def _standing_lock(places: Places, kind: str) -> Iterator[None]:
 
 
 def _await_ready(client: Client, project: Project) -> None:
-    """Return when the scheduler has heard of every repository, or when one that has not is known to have failed."""
+    """Return when the scheduler has heard of every repository and the API listens; who was given up is not awaited."""
     deadline = time.monotonic() + READY_S
     while True:
         report = client.request("scheduler", GetSchedule(), timeout_s=READY_S, retry_every_s=0.2)
         missing = set(report["missing"])
         found = state(Path(project.directory)) or {}
         failed = {row["name"].removeprefix("repo.") for row in found.get("actors", ()) if row["state"] == "failed"}
-        if missing <= failed or time.monotonic() >= deadline:
+        rows = {row["name"]: row["state"] for row in found.get("actors", ())}
+        listens = "api" not in rows or found["api"] or rows["api"] == "failed"
+        if (missing <= failed and listens) or time.monotonic() >= deadline:
             return
         time.sleep(0.05)

@@ -8,16 +8,16 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 from thrum.config import Project
 from thrum.errors import BusyError, ToolError
 from thrum.files import runtime_directory
 from thrum.places import Places
+from thrum.values import dataclass
 
 LOG_LIMIT_BYTES = 16 * 1024 * 1024
-READY_S = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,23 +103,26 @@ def spawn(
         )
 
 
-def spawn_broker(spec: Spec, logs: Path) -> subprocess.Popen[bytes]:
-    """Start the broker and wait until it listens.
+def spawn_broker(spec: Spec, logs: Path) -> tuple[subprocess.Popen[bytes], BinaryIO]:
+    """Start the broker; `await_broker` takes the pipe on which it says that it listens."""
+    reading, writing = os.pipe()
+    try:
+        process = spawn(spec, logs, pass_fds=(writing,), arguments=("--ready-fd", str(writing)))
+    finally:
+        os.close(writing)
+    return process, open(reading, "rb")
+
+
+def await_broker(ready: BinaryIO, logs: Path) -> None:
+    """Return when the broker listens.
 
     Raises:
-        ToolError: it ended instead, or did not listen in time; its log says why.
+        ToolError: it ended instead; its log says why.
     """
-    reading, writing = os.pipe()
-    with open(reading, "rb") as ready:
-        try:
-            process = spawn(spec, logs, pass_fds=(writing,), arguments=("--ready-fd", str(writing)))
-        finally:
-            os.close(writing)
+    with ready:
         # End of file without a byte: the broker ended before it listened.
-        if ready.read(1):
-            return process
-    process.wait()
-    raise ToolError(f"the broker did not start: {last_words(spec.name, logs)}", command=(spec.module,))
+        if not ready.read(1):
+            raise ToolError(f"the broker did not start: {last_words('broker', logs)}", command=("broker",))
 
 
 def remove_socket(endpoint: str) -> None:
@@ -136,7 +139,9 @@ def last_words(name: str, logs: Path) -> str:
         lines = (logs / f"{name}.log").read_text(errors="replace").strip().splitlines()
     except FileNotFoundError:
         return "it logged nothing"
-    return _text(lines[-1])[-500:] if lines else "it logged nothing"
+    # A command ends with its error and, on a line below, what to do about it.
+    told = next((line for line in reversed(lines[-3:]) if line.startswith("error: ")), None)
+    return _text(told.removeprefix("error: ") if told else lines[-1])[-500:] if lines else "it logged nothing"
 
 
 def _text(line: str) -> str:

@@ -21,14 +21,16 @@ from typing import Any
 
 from thrum.actors.base import DAMAGED
 from thrum.config import Project
-from thrum.configfile import load, save_snapshot
+from thrum.configfile import load
 from thrum.errors import Exit, ThrumError
 from thrum.files import write_atomically
 from thrum.places import Places
 from thrum.sandbox import sweep
+from thrum.snapshot import save_snapshot
 from thrum.tree.spawning import (
     Spec,
     actor_specs,
+    await_broker,
     broker_spec,
     end,
     endpoint_of,
@@ -111,8 +113,11 @@ class Supervisor:
 
     def _start_all(self) -> None:
         spec = broker_spec(self.endpoint, os.getpid())
-        self._adopt(_Child(spec=spec), spawn_broker(spec, self._places.logs))
+        broker, ready = spawn_broker(spec, self._places.logs)
+        self._adopt(_Child(spec=spec), broker)
+        # They connect as soon as it listens: each takes as long as the broker to get that far.
         self._start_actors(save_snapshot(self._project, self._places.snapshots))
+        await_broker(ready, self._places.logs)
 
     def _start_actors(self, snapshot: Path) -> None:
         specs = actor_specs(self._project, snapshot, self.endpoint, os.getpid(), agents=self._agents, work=self._work)
@@ -121,10 +126,7 @@ class Supervisor:
         self._tell()
 
     def _start(self, child: _Child) -> None:
-        if child.spec.rank == 0:
-            self._adopt(child, spawn_broker(child.spec, self._places.logs))
-        else:
-            self._adopt(child, spawn(child.spec, self._places.logs))
+        self._adopt(child, spawn(child.spec, self._places.logs))
 
     def _adopt(self, child: _Child, process: subprocess.Popen[bytes]) -> None:
         child.process, child.pidfd = process, os.pidfd_open(process.pid)

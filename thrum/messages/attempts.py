@@ -1,0 +1,71 @@
+"""Between a repo actor and its workers: fenced by the attempt's token."""
+
+from __future__ import annotations
+
+from thrum.messages import Message
+from thrum.values import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunAttempt(Message):
+    """repo → worker: everything that one attempt needs. Sent again until the worker's heartbeat names its token."""
+
+    task: str
+    token: int
+    base: str
+    start: str
+    """The commit whose tree the agent finds in its work tree."""
+    prompt: str
+    backend: str
+    session: str = ""
+    resume: bool = False
+    wall_s: float = 3600.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopAttempt(Message):
+    """repo → worker: end this attempt, harvest what is there and report."""
+
+    task: str
+    token: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptHeartbeat(Message):
+    """worker → repo, every few seconds: what it runs (token 0: nothing; it would take an attempt)."""
+
+    slot: int
+    task: str = ""
+    token: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptReported(Message):
+    """worker → repo, repeated until acknowledged: the attempt is over, its work lies in `bundle`."""
+
+    task: str
+    token: int
+    ending: str
+    reason: str = ""
+    exit_code: int | None = None
+    bundle: str = ""
+    """Path of the git bundle on the worker's host; empty if nothing was committed on top of `start`."""
+    head: str = ""
+    session: str = ""
+    cost_usd: float = 0.0
+    output_digest: str = ""
+    output_bytes: int = 0
+    tail: str = ""
+    no_change: str = ""
+    retry_after_s: float = 0.0
+    """How long the model's provider asks to wait; 0 where it does not say."""
+    started_at: float = 0.0
+    ended_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptAcknowledged(Message):
+    """repo → worker: the report is safe (or its token is of the past); forget it."""
+
+    task: str
+    token: int

@@ -1,0 +1,46 @@
+"""Between a repo actor and the gate actors, through the pool `gate@HOST`."""
+
+from __future__ import annotations
+
+from thrum.gate import Check, CheckResult, Gate
+from thrum.messages import Message
+from thrum.values import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunGate(Message):
+    """repo → gate pool: run these checks, one after the other, each on a clean checkout.
+
+    `run` names the run; it is answered with the same `run` however often it is sent. `vector` maps repository
+    names to commits; a check runs in the checkout of its own `repo`.
+    """
+
+    run: str
+    gate: Gate
+    checks: tuple[Check, ...]
+    vector: dict[str, str]
+    fixture: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StopGate(Message):
+    """repo → the gate actor that runs it: the result is not wanted any more."""
+
+    run: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateHeartbeat(Message):
+    """gate actor → repo, every few seconds: this run is under way."""
+
+    run: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateReported(Message):
+    """gate actor → repo: what each check said. Lost, it is asked for again with the same `RunGate`."""
+
+    run: str
+    checks: tuple[CheckResult, ...]
+    started_at: float = 0.0
+    ended_at: float = 0.0

@@ -1,0 +1,82 @@
+"""Every kind of message, for whoever takes part in most conversations."""
+
+from thrum.messages import KINDS, Envelope, Header, Message, Reply
+from thrum.messages.attempts import AttemptAcknowledged, AttemptHeartbeat, AttemptReported, RunAttempt, StopAttempt
+from thrum.messages.control import Dropped, GetBrokerStatus, Leave, Ping, Pong, Undeliverable
+from thrum.messages.gates import GateHeartbeat, GateReported, RunGate, StopGate
+from thrum.messages.landing import Durable, DurableAcknowledged, LandingGranted, ReleaseLanding, RequestLanding
+from thrum.messages.people import (
+    AddTask,
+    ApproveTask,
+    CancelTask,
+    Command,
+    GetDiff,
+    GetHistory,
+    GetOutput,
+    GetRepoStatus,
+    GetTask,
+    GetTasks,
+    RejectTask,
+    RetryTask,
+)
+from thrum.messages.schedule import (
+    AnnounceAgain,
+    Announced,
+    GetSchedule,
+    GrantLanding,
+    GrantStart,
+    NoteWaiting,
+    RunOnce,
+    TaskSummary,
+)
+from thrum.messages.topics import AgentOutput, TaskChanged
+
+__all__ = [
+    "KINDS",
+    "AddTask",
+    "AgentOutput",
+    "AnnounceAgain",
+    "Announced",
+    "ApproveTask",
+    "AttemptAcknowledged",
+    "AttemptHeartbeat",
+    "AttemptReported",
+    "CancelTask",
+    "Command",
+    "Dropped",
+    "Durable",
+    "DurableAcknowledged",
+    "Envelope",
+    "GateHeartbeat",
+    "GateReported",
+    "GetBrokerStatus",
+    "GetDiff",
+    "GetHistory",
+    "GetOutput",
+    "GetRepoStatus",
+    "GetSchedule",
+    "GetTask",
+    "GetTasks",
+    "GrantLanding",
+    "GrantStart",
+    "Header",
+    "LandingGranted",
+    "Leave",
+    "Message",
+    "NoteWaiting",
+    "Ping",
+    "Pong",
+    "RejectTask",
+    "ReleaseLanding",
+    "Reply",
+    "RequestLanding",
+    "RetryTask",
+    "RunAttempt",
+    "RunGate",
+    "RunOnce",
+    "StopAttempt",
+    "StopGate",
+    "TaskChanged",
+    "TaskSummary",
+    "Undeliverable",
+]
