@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import sys
 import threading
 import time
@@ -170,10 +169,6 @@ def judge(check: Check, outcome: Outcome) -> tuple[Verdict, str]:
         case Ending.EXITED if outcome.exit_code == 0:
             nothing = ran_nothing(outcome.tail) if check.expect_tests else ""
             return (Verdict.FAILED, nothing) if nothing else (Verdict.PASSED, "")
-        case Ending.EXITED if outcome.signal == signal.SIGKILL and not outcome.limited:
-            # Not by a limit of ours: a machine out of memory says nothing about the change.
-            why = "no limit of the check was reached; the machine may have run out of memory"
-            return Verdict.COULD_NOT_RUN, f"{outcome.reason}: {why}"
         case _:
             return Verdict.FAILED, outcome.reason or f"exit code {outcome.exit_code}"
 

@@ -68,8 +68,6 @@ class Outcome:
     """SHA-256 of what was kept of the output, hex; empty without an `output_path`."""
     reason: str = ""
     """One line for a person wherever `ending` is not EXITED with code 0."""
-    limited: bool = False
-    """It ran into a limit of its memory or processes, which may be why it ended as it did."""
 
     @property
     def ok(self) -> bool:

@@ -30,7 +30,7 @@ def approved(draft: Draft, given: i.Approved) -> None:
             reason=f"no-change, confirmed by {given.by}: {attempt.no_change}",
         )
         return
-    if any(approval.by == given.by for approval in task.approvals):
+    if any(approval.by.casefold() == given.by.casefold() for approval in task.approvals):
         raise RefusedError(
             f"{given.by} has approved {task.id} already; it needs {draft.rules.approvers} different people"
         )

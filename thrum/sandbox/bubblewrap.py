@@ -304,11 +304,9 @@ class Bubblewrap:
         if outcome.ok:
             return outcome
         if out_of_memory:
-            reason = f"memory limit of {self._config.memory_limit_mb} MiB reached"
-            return replace(outcome, limited=True, reason=reason)
+            return replace(outcome, reason=f"memory limit of {self._config.memory_limit_mb} MiB reached")
         if after.pids > before.pids:
-            reason = f"limit of {self._config.pids_limit} processes reached; {outcome.reason}"
-            return replace(outcome, limited=True, reason=reason)
+            return replace(outcome, reason=f"limit of {self._config.pids_limit} processes reached; {outcome.reason}")
         return outcome
 
 
