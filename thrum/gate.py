@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import field
 from enum import StrEnum
+from typing import Annotated, Literal
 
+from thrum.records import Within
 from thrum.values import dataclass
 
 Command = str | tuple[str, ...]
@@ -31,6 +33,46 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tests:
+    """What a runner says of its tests. `run` counts those that were executed, passed or failed, not the skipped."""
+
+    run: int = 0
+    failed: int = 0
+    skipped: int = 0
+    failing: tuple[str, ...] = ()
+    """Names of failing ones, as their runner spells them; at most `MOST_NAMES`."""
+
+
+MOST_NAMES = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Obligations:
+    """`[repo.proof]`: what Gate 2 proves of a repository. Globs are relative to its root; `**` crosses folders."""
+
+    smt: tuple[str, ...] = ()
+    """SMT-LIB files for Z3: each `(check-sat)` is preceded by the `(set-info :status …)` that is expected."""
+    expect: Literal["", "sat", "unsat"] = ""
+    """What every `(check-sat)` must answer, whatever its file says; empty leaves it to the file."""
+    python: tuple[str, ...] = ()
+    """Python files whose `obligations()` yields `(name, z3 formula)`, each to be proven valid."""
+    interpreter: str = "python3"
+    """The Python that has `z3`."""
+    solver: str = "z3"
+    solver_timeout_s: Annotated[float, Within(0.01, 2_000_000)] = 60.0
+    """For each file."""
+    solver_memory_mb: Annotated[int, Within(1, 1_000_000)] = 2048
+    rocq: tuple[str, ...] = ()
+    """Rocq files; with a `_CoqProject` at the root, its options hold for them, and empty means its files."""
+    rocq_project: str = ""
+    """A `_CoqProject` file by its path; empty means the one at the root, if there is one."""
+    theorems: tuple[str, ...] = ()
+    """The theorems whose assumptions are looked at, fully qualified; empty means all of the files'."""
+    axioms: tuple[str, ...] = ()
+    """Axioms that may be assumed, by their fully qualified names."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
     """One check as the configuration defines it, complete: whoever holds it needs nothing else to run it."""
 
@@ -42,6 +84,9 @@ class Check:
     network: bool = False
     expect_tests: bool = False
     """True: a run in which no test was executed has failed."""
+    prover: Literal["", "z3", "rocq"] = ""
+    """Who proves `obligations`, instead of a command."""
+    obligations: Obligations | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +102,10 @@ class CheckResult:
     tail: str = ""
     output_digest: str = ""
     output_bytes: int = 0
+    tests: Tests | None = None
+    """What its runner said of its tests; None where it is not known to us."""
+    details: str = ""
+    """What a prover found, to be read before the output: a counterexample, an assumption."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
