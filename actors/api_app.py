@@ -76,6 +76,7 @@ class Approval:
 
     by: str
     commit: str = ""
+    protected: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -207,7 +207,8 @@ class Worldly:
             "attempt": attempt.token,
             "base": attempt.base,
             "head": attempt.head,
-            "files": list(attempt.files),
+            "files": [*attempt.protected, *(name for name in attempt.files if name not in attempt.protected)],
+            "protected": list(attempt.protected),
             "diff": text,
             "truncated": truncated,
         }

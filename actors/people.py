@@ -38,7 +38,7 @@ def input_of(body: Command) -> tuple[str, i.Input]:
     """
     match body:
         case ApproveTask():
-            return body.task, i.Approved(by=body.by, commit=body.commit)
+            return body.task, i.Approved(by=body.by, commit=body.commit, protected=body.protected)
         case RejectTask():
             if not body.feedback.strip():
                 raise UsageError("a rejection needs feedback: the agent works from it", remedy="give --feedback TEXT")

@@ -80,6 +80,8 @@ def setup_of(project: Project, repo: RepoConfig, token: str) -> Setup:
         max_rebuilds=engine.max_rebuilds,
         max_wait_s=engine.max_wait_s,
         approvers=project.safety(repo).approvers,
+        protect=repo.protect,
+        protected_change=repo.protected_change,
         void_on_overlap=engine.reapprove == "overlap",
         definitions={gate: plan.definition for gate, plan in plans.items()},
         never_reused=frozenset(g for g, plan in plans.items() if any(check.network for check in plan.checks)),

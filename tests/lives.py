@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from thrum import inputs as i
 from thrum.errors import RefusedError
 from thrum.gate import CheckResult, Gate, GateResult, Verdict
+from thrum.globs import matched
 from thrum.pipeline import decide
 from thrum.pipeline.attempts import wants_slot
 from thrum.pipeline.draft import Decision, Rules, fold
@@ -54,7 +55,9 @@ class Life:
         if isinstance(given, PEOPLE):
             assert again is None, f"{given} counted twice"
         elif isinstance(given, i.Recovered):
-            assert again == decision, "to recover is to ask again, and changes nothing"
+            assert again is not None
+            assert again.task == self.task, "to recover a second time is to ask again, and changes nothing"
+            assert again.effects == decision.effects
         else:
             assert again == Decision(task=self.task), f"{given} counted twice"
 
@@ -101,6 +104,9 @@ def check_landing(task: Task, rules: Rules) -> None:
     assert attempt is not None
     assert candidate is not None
     assert len({approval.by for approval in task.approvals if approval.commit == attempt.head}) >= rules.approvers
+    if matched(attempt.files, rules.protect):
+        assert rules.protected_change != "fail"
+        assert rules.protected_change == "allow" or all(approval.protected for approval in task.approvals)
     for gate in (Gate.QUALITY, Gate.PROOF):
         results = [
             result
@@ -221,7 +227,7 @@ def spontaneous(draw: Any, task: Task) -> i.Input:
                 i.LandingGranted(),
                 i.LandingGranted(),
                 i.Approved(by=by),
-                i.Approved(by=by),
+                i.Approved(by=by, protected=True),
                 i.Approved(by=by, commit="another-commit"),
                 i.Rejected(by=by, feedback="differently"),
                 i.RetryAsked(by=by, feedback=draw(texts)),
@@ -243,6 +249,8 @@ rules = st.builds(
     max_wait_s=st.just(100.0),
     approvers=st.sampled_from([1, 1, 2]),
     void_on_overlap=st.booleans(),
+    protect=st.sampled_from([(), ("x",)]),
+    protected_change=st.sampled_from(["approve", "fail", "allow"]),
     definitions=st.just({Gate.QUALITY: "now", Gate.PROOF: "now"}),
 )
 
@@ -256,7 +264,7 @@ def called_for(draw: Any, life: Life) -> i.Input:
     if wants_slot(task):
         return i.StartGranted(worker="worker.a.1")
     if task.state is State.AWAITING_APPROVAL:
-        return i.Approved(by=draw(names))
+        return i.Approved(by=draw(names), protected=draw(st.booleans()))
     if task.state is State.APPROVED:
         return i.LandingGranted()
     if life.asked and task.state not in ENDS:
@@ -281,7 +289,7 @@ def next_step(life: Life, verdict: Verdict = Verdict.PASSED) -> i.Input:
     if wants_slot(life.task):
         return i.StartGranted(worker="worker.a.1")
     if life.task.state is State.AWAITING_APPROVAL:
-        return i.Approved(by="ann")
+        return i.Approved(by="ann", protected=True)
     if life.task.state is State.APPROVED:
         return i.LandingGranted()
     return well(life.asked[-1], verdict)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -10,8 +11,9 @@ from hypothesis import strategies as st
 
 from tests.lives import Life, answer, called_for, go, next_step, rules, spontaneous, well
 from thrum import inputs as i
-from thrum.errors import TransitionError
+from thrum.errors import RefusedError, TransitionError
 from thrum.gate import Gate, Verdict
+from thrum.pipeline import decide
 from thrum.pipeline.draft import Rules
 from thrum.pipeline.moves import pause_after
 from thrum.pipeline.table import TRANSITIONS, Step, after
@@ -96,6 +98,62 @@ def test_a_change_beside_the_claim_that_none_is_needed_is_judged_as_a_change() -
     ended = well(life.asked[-1], Verdict.PASSED)
     assert isinstance(ended, i.AttemptEnded)
     life.take(replace(ended, no_change="it is there already"))
+    assert go(life) is State.MERGED
+
+
+def changing(policy: Any, *files: str) -> Life:
+    """A task whose attempt has just been handed in with changes to these files, of which `conftest.py` is protected."""
+    life = Life(replace(RULES, protect=("**/conftest.py",), protected_change=policy))
+    life.take(i.StartGranted(worker="worker.a.1"))
+    life.take(well(life.asked[-1], Verdict.PASSED))
+    ended = well(life.asked[-1], Verdict.PASSED)
+    assert isinstance(ended, i.AttemptEnded)
+    life.take(replace(ended, files=files))
+    return life
+
+
+def to_the_person(life: Life) -> None:
+    while life.task.state is not State.AWAITING_APPROVAL:
+        life.take(next_step(life))
+
+
+def test_a_change_to_a_protected_path_lands_only_where_a_person_said_yes_to_that_too() -> None:
+    life = changing("approve", "a.py", "tests/conftest.py")
+    to_the_person(life)
+    assert life.task.attempts[-1].protected == ("tests/conftest.py",)
+    with pytest.raises(RefusedError, match=r"changes what is protected: tests/conftest\.py") as refused:
+        decide(life.task, i.Approved(by="ann"), life.rules, 1000.0)
+    assert "--including-protected" in refused.value.remedy
+    life.take(i.Approved(by="ann", protected=True))
+    assert go(life) is State.MERGED
+
+
+def test_where_protected_paths_may_not_change_the_attempt_goes_back_with_their_names() -> None:
+    life = changing("fail", "tests/conftest.py")
+    assert life.task.state is State.IMPLEMENTING
+    assert life.task.setbacks[-1].cause == "protected"
+    assert "tests/conftest.py" in life.task.setbacks[-1].text
+    assert life.task.retries == 1
+
+
+@pytest.mark.parametrize("policy", ["approve", "fail"])
+def test_a_path_that_is_protected_only_after_the_approval_needs_another_one(policy: Any) -> None:
+    life = changing("allow", "conftest.py")
+    to_the_person(life)
+    life.take(i.Approved(by="ann"))
+    life.rules = replace(life.rules, protected_change=policy)
+    while life.task.state is not State.AWAITING_APPROVAL:
+        life.take(next_step(life))
+    assert "conftest.py" in life.task.reason
+    if policy == "fail":
+        with pytest.raises(RefusedError, match="nothing may change"):
+            decide(life.task, i.Approved(by="ann", protected=True), life.rules, 1000.0)
+
+
+def test_other_changes_need_no_such_word() -> None:
+    life = changing("approve", "a.py", "conftest.pyx")
+    to_the_person(life)
+    life.take(i.Approved(by="ann"))
     assert go(life) is State.MERGED
 
 

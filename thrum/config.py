@@ -13,9 +13,25 @@ from collections.abc import Iterable, Mapping
 from dataclasses import field
 from typing import Annotated, Any, Literal
 
-from thrum.gate import Command
+from thrum.gate import Command, Obligations
 from thrum.records import Within
 from thrum.values import dataclass
+
+PROTECTED = (
+    *("**/conftest.py", "**/pytest.ini", "**/tox.ini", "**/setup.cfg", "**/setup.py", "**/pyproject.toml"),
+    *("**/noxfile.py", "**/mypy.ini", "**/.mypy.ini", "**/ruff.toml", "**/.ruff.toml", "**/.flake8", "**/.pylintrc"),
+    *("**/.coveragerc", "**/sitecustomize.py", "**/usercustomize.py", "**/*.pth", "**/requirements*.txt"),
+    *("**/package.json", "**/jest.config.*", "**/vitest.config.*", "**/.mocharc*", "**/.eslintrc*", "**/.npmrc"),
+    *("**/eslint.config.*", "**/.prettierrc*", "**/tsconfig*.json", "**/babel.config.*", "**/.babelrc*"),
+    *("**/Cargo.toml", "**/build.rs", "**/.cargo/**", "**/rustfmt.toml", "**/.rustfmt.toml", "**/clippy.toml"),
+    *("**/.clippy.toml", "**/rust-toolchain", "**/rust-toolchain.toml", "**/.config/nextest.toml", "**/go.mod"),
+    *("**/Makefile", "**/makefile", "**/GNUmakefile", "**/*.mk", "**/CMakeLists.txt", "**/*.cmake", "**/meson.build"),
+    *("**/BUILD", "**/BUILD.bazel", "WORKSPACE", "MODULE.bazel", "**/*.bzl", "**/justfile", "**/Justfile"),
+    *("**/_CoqProject", "**/_RocqProject", "**/.gitattributes", "**/.gitmodules", "**/.pre-commit-config.yaml"),
+    *(".github/**", ".gitlab-ci.yml", ".ci/**", ".circleci/**", "Jenkinsfile", "azure-pipelines.yml"),
+    *("configs/repos.toml", "configs/pipeline.toml"),
+)
+"""What can change what a check means: of test runners, linters, builds, CI, and of Thrum itself."""
 
 SafetyTarget = Literal["Qm", "AsilA", "AsilB", "AsilC", "AsilD"]
 
@@ -49,6 +65,12 @@ class RepoConfig:
     """A check of Gate 2: SMT obligations."""
     proofs_cmd: Command = ""
     """A check of Gate 2: proofs."""
+    proof: Obligations = field(default_factory=Obligations)
+    """`[repo.proof]`: what Gate 2 proves by itself, where there is no command for it."""
+    protect: tuple[str, ...] = PROTECTED
+    """Patterns of paths; a change to one of them is listed first, and treated as `protected_change` says."""
+    protected_change: Literal["approve", "fail", "allow"] = "approve"
+    """`approve`: lands only with `approve --including-protected`. `fail`: goes back to the agent. `allow`: is told."""
     run_cmd: Command = ("cargo", "run", "--release", "--")
     """What the `args` of an integration step are appended to."""
     setup_cmd: Command = ""

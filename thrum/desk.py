@@ -125,7 +125,9 @@ class Desk:
         )
         return task_view(self.ask(repo, body, id=id))
 
-    def decide(self, kind: type[people.Command], task: str, *, by: str, id: str | None = None, **words: str) -> Plain:
+    def decide(
+        self, kind: type[people.Command], task: str, *, by: str, id: str | None = None, **words: str | bool
+    ) -> Plain:
         """Tell the actor what a person decided about a task: `kind` is ApproveTask, RejectTask, …"""
         return task_view(self._ask_owner(task, kind(auth=self._token, by=by, task=task, **words), id=id))  # type: ignore[call-arg]
 

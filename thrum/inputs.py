@@ -131,10 +131,12 @@ class BranchBlocked:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approved:
-    """A person's yes; `commit` is the head that was shown to them, empty for the present one."""
+    """A person's yes; `commit` is the head that was shown to them, empty for the present one. `protected`: they say so
+    of a change to protected paths too."""
 
     by: str
     commit: str = ""
+    protected: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -77,6 +77,8 @@ class Attempt:
     head: str = ""
     tree: str = ""
     files: tuple[str, ...] = ()
+    protected: tuple[str, ...] = ()
+    """Those of `files` that were protected when it ended."""
     backend: str = ""
     model: str = ""
     worker: str = ""
@@ -98,6 +100,8 @@ class Approval:
     at: float
     commit: str
     base: str
+    protected: bool = False
+    """It holds for a change to protected paths too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,6 +39,7 @@ _ATTEMPT = (
     "base",
     "head",
     "files",
+    "protected",
     "backend",
     "model",
     "cost_usd",

@@ -18,8 +18,9 @@ by_option = click.option("--by", metavar="NAME", help="Who decides. [default: TH
 @click.command(cls=Command)
 @click.argument("tasks", nargs=-1, required=True, metavar="ID...")
 @click.option("--commit", default="", metavar="SHA", help="The commit that you looked at: refuse if it is another now.")
+@click.option("--including-protected", is_flag=True, help="Say yes to a change of protected paths too.")
 @by_option
-def approve(tasks: tuple[str, ...], commit: str, by: str | None) -> int:
+def approve(tasks: tuple[str, ...], commit: str, including_protected: bool, by: str | None) -> int:
     """Say yes to what the diff shows: it may land.
 
     With several tasks each is tried; the exit code is that of the first that was refused. With --json the result
@@ -37,7 +38,7 @@ def approve(tasks: tuple[str, ...], commit: str, by: str | None) -> int:
     with session.connected(map(session.owner, tasks)) as desk:
         for task in dict.fromkeys(tasks):
             try:
-                view = desk.decide(ApproveTask, task, by=asks, commit=commit)
+                view = desk.decide(ApproveTask, task, by=asks, commit=commit, protected=including_protected)
             except ThrumError as error:
                 console.tell_error(error.message, error.remedy)
                 results.append({"id": task, "error": error_view(error.code, error.message, error.remedy)})

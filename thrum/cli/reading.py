@@ -38,10 +38,15 @@ def diff(task: str, attempt: int | None) -> None:
 
 
 def _diff_text(found: dict[str, Any]) -> str:
-    files = "\n".join(f"  {console.clean(name)}" for name in found["files"])
+    files = "\n".join(_file(name, name in found["protected"]) for name in found["files"])
     head = f"{found['task']}, attempt {found['attempt']}: {found['head'][:12]} on {found['base'][:12]}"
     body = "\n".join(map(_coloured, console.clean(found["diff"]).rstrip("\n").split("\n")))
     return f"{head}\n{console.counted(len(found['files']), 'file')}:\n{files}\n\n{body}"
+
+
+def _file(name: str, protected: bool) -> str:
+    mark = console.paint("  protected", "yellow") if protected else ""
+    return f"  {console.clean(name)}{mark}"
 
 
 def _coloured(line: str) -> str:

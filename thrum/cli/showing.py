@@ -73,6 +73,11 @@ def next_step(view: View) -> str:
     match view["state"], view["waiting_for"]:
         case "awaiting-approval", _ if view["attempts"] and view["attempts"][-1]["no_change"]:
             return f"thrum task approve {task}   (confirms), or: thrum task reject {task} --feedback TEXT"
+        case "awaiting-approval", _ if view["attempts"][-1]["protected"]:
+            return (
+                f"thrum task diff {task}, then: thrum task approve {task} --commit {head} --including-protected, "
+                "or reject --feedback TEXT"
+            )
         case "awaiting-approval", _:
             return f"thrum task diff {task}, then: thrum task approve {task} --commit {head}, or reject --feedback TEXT"
         case (("failed" | "cancelled"), _):
@@ -102,6 +107,9 @@ def _head(view: View) -> Iterator[str]:
     if commits["head"]:
         landed = f", landed as {commits['landed'][:12]}" if commits["landed"] else ""
         yield f"  commits    {commits['head'][:12]} on {commits['base'][:12]}{landed}"
+    protected = view["attempts"][-1]["protected"] if view["attempts"] else ()
+    if protected:
+        yield f"  protected  {paint('changed:', 'yellow')} {clean(', '.join(protected))}"
     if view["cost_usd"]:
         yield f"  cost       ${view['cost_usd']:.2f}"
 

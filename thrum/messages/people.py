@@ -29,10 +29,12 @@ class AddTask(Command):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApproveTask(Command):
-    """A person's yes. `commit` is the head that was shown; empty means the present one."""
+    """A person's yes. `commit` is the head that was shown; empty means the present one. Without `protected` it does
+    not hold for a change to protected paths."""
 
     task: str
     commit: str = ""
+    protected: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

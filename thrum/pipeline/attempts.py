@@ -7,7 +7,8 @@ from typing import assert_never
 
 from thrum import inputs as i
 from thrum.gate import Gate
-from thrum.pipeline.draft import Draft, latest, with_attempt
+from thrum.globs import matched
+from thrum.pipeline.draft import Draft, latest, protected_files, with_attempt
 from thrum.pipeline.moves import give_up, next_attempt, pause_after, run_gate, send_back
 from thrum.pipeline.table import Step
 from thrum.task import ENDS, AttemptEnding, State, Task, WaitingFor
@@ -94,6 +95,7 @@ def attempt_ended(draft: Draft, given: i.AttemptEnded) -> None:
         head=given.head or latest(task).head,
         tree=given.tree,
         files=given.files,
+        protected=matched(given.files, draft.rules.protect),
         session=given.session,
         cost_usd=given.cost_usd,
         output_digest=given.output_digest,
@@ -136,7 +138,10 @@ def _with_unjudged_work(task: Task, given: i.AttemptEnded) -> i.AttemptEnded:
 def _judge_attempt(draft: Draft, given: i.AttemptEnded, *, changed: bool) -> None:
     match given.ending:
         case AttemptEnding.FINISHED:
-            if changed:
+            touched = protected_files(draft)
+            if changed and touched and draft.rules.protected_change == "fail":
+                send_back(draft, "protected", _protected(touched))
+            elif changed:
                 draft.step(Step.SUBMIT, "submitted", {"head": given.head})
                 run_gate(draft, Gate.QUALITY)
             elif given.no_change:
@@ -162,6 +167,10 @@ def _judge_attempt(draft: Draft, given: i.AttemptEnded, *, changed: bool) -> Non
             _defer(draft, given)
         case _:
             assert_never(given.ending)
+
+
+def _protected(files: tuple[str, ...]) -> str:
+    return f"The change touches paths that are protected here. Put them back as they were: {', '.join(files)}"
 
 
 def _words(given: i.AttemptEnded) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import field, replace
-from typing import Any
+from typing import Any, Literal
 
 from thrum import inputs as i
 from thrum.errors import TransitionError
 from thrum.gate import Gate
+from thrum.globs import matched
 from thrum.pipeline.table import Step, after
 from thrum.records import evolve, to_plain
 from thrum.task import Attempt, Event, Task, WaitingFor
@@ -24,6 +25,9 @@ class Rules:
     max_rebuilds: int = 10
     max_wait_s: float = 86400.0
     approvers: int = 1
+    protect: tuple[str, ...] = ()
+    """Patterns of the paths that are protected."""
+    protected_change: Literal["approve", "fail", "allow"] = "approve"
     void_on_overlap: bool = False
     """An approval is void once a landing touched one of its files."""
     definitions: dict[Gate, str] = field(default_factory=dict)
@@ -87,6 +91,11 @@ def latest(task: Task) -> Attempt:
     if task.attempt is None:
         raise TransitionError(f"{task.id} is {task.state} without an attempt")
     return task.attempt
+
+
+def protected_files(draft: Draft) -> tuple[str, ...]:
+    """The protected paths that the latest attempt changes, by the present rules."""
+    return matched(latest(draft.task).files, draft.rules.protect)
 
 
 def with_attempt(task: Task, attempt: Attempt) -> tuple[Attempt, ...]:

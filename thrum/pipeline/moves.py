@@ -7,7 +7,7 @@ from typing import Any
 from thrum import inputs as i
 from thrum.errors import TransitionError
 from thrum.gate import Gate, GateResult, Verdict
-from thrum.pipeline.draft import Draft, latest
+from thrum.pipeline.draft import Draft, latest, protected_files
 from thrum.pipeline.table import GATE_OF, Step
 from thrum.task import Attempt, Candidate, Setback, State, Task, WaitingFor
 
@@ -166,6 +166,11 @@ def move_branch(draft: Draft) -> None:
         raise TransitionError(f"{task.id} was to land without a candidate")
     if len(task.approvals) < draft.rules.approvers:
         park(draft, f"{len(task.approvals)} of the {draft.rules.approvers} approvals that are now asked for")
+        return
+    policy = draft.rules.protected_change
+    touched = protected_files(draft) if policy != "allow" else ()
+    if touched and (policy == "fail" or not all(approval.protected for approval in task.approvals)):
+        park(draft, f"it changes what is protected by now: {', '.join(touched)}")
         return
     draft.record(
         "landing-intended",
