@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 IMPORT_TRIES = 10
 DIFF_LIMIT_BYTES = 2 * 1024 * 1024
+PROMPT_DIFF_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,6 +73,7 @@ class Worldly:
                 task,
                 role_text=self._text(role.prompt_template if role else ""),
                 repo_text=self._text(self._repo.claude_md),
+                diff_text=self._git.diff(base, start, limit_bytes=PROMPT_DIFF_BYTES)[0] if task.setbacks else "",
                 max_retries=self._project.pipeline.engine.max_retries,
             )
             digest = self._outputs.keep(prompt.encode())

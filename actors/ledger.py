@@ -18,7 +18,6 @@ from thrum.batch import KeptReply, Loaded
 from thrum.errors import NotFoundError, ThrumError
 from thrum.intake import check_new_task
 from thrum.messages import kinds as m
-from thrum.names import id_of
 from thrum.pipeline import decide
 from thrum.pipeline.attempts import wants_slot, with_worker
 from thrum.records import to_plain
@@ -27,7 +26,8 @@ from thrum.task import ENDS, AttemptEnding, Event, State, Task, WaitingFor
 from .gate_runs import GateRuns
 from .hold import Hold
 from .landing import Landings
-from .people import admit, input_of, page_of, status_of, summary
+from .people import admit, input_of, new_task, page_of, status_of, summary
+from .preflight import Preflight
 from .setup import Setup
 from .turn import Gathered, ImportAttempt, Send, Turn
 
@@ -62,6 +62,7 @@ class Ledger:
         self._wakes: dict[str, float] = {}
         self._stopping = False
         self._hold = Hold()
+        self._preflight = Preflight()
         self._resend_at = 0.0
         self._announce_seq = 0
         self._announce_at = 0.0
@@ -104,7 +105,7 @@ class Ledger:
             case m.GateReported():
                 finished = self._runs.report(body, now)
                 if finished is not None:
-                    self.complete(*finished, now, cause=header.id)
+                    self._gate_finished(*finished, now, header.id)
             case m.Undeliverable():
                 # The id of a question to the pool is the id of the part that it asks for.
                 self._runs.ask_soon(header.correlation, now + 0.5)
@@ -118,11 +119,25 @@ class Ledger:
     def complete(self, task_id: str, given: i.Input, now: float, cause: str = "") -> None:
         """Take in what became of an effect, or any other input for one task."""
         task = self.tasks[task_id]
+        if isinstance(given, i.AttemptPrepared) and not self._preflight.passed:
+            first = self._preflight.keep(task_id, given)
+            if not first or self._runs.look_over(self.setup.repo, given.base, now):
+                return
+            self._preflight.passed = True  # there is nothing to look for
         if isinstance(given, i.AttemptBlocked):
             self._hold.begin(given.reason, now)
         elif isinstance(given, i.AttemptPrepared | i.RetryAsked):
             self._hold.over()
+        if isinstance(given, i.BranchLanded | i.RetryAsked):
+            self._runs.landed()  # or a person says that it was seen to
         self._apply(decide(task, given, self.setup.rules, now, cause), now)
+
+    def _gate_finished(self, task_id: str, given: i.GateFinished, now: float, cause: str) -> None:
+        if task_id:
+            self.complete(task_id, given, now, cause)
+            return
+        for waiting, outcome in self._preflight.over(given.result).items():
+            self.complete(waiting, outcome, now)
 
     def not_imported(self, effect: ImportAttempt) -> None:
         """The attempt could not be taken over just now; its worker repeats the report, and it is tried again."""
@@ -219,24 +234,10 @@ class Ledger:
 
     def _add(self, header: m.Header, body: m.AddTask, now: float) -> Any:
         check_new_task(body, repo=self.setup.repo, known=self.tasks)
-        number = self._next_number
-        task = Task(
-            id=id_of(self.setup.repo, number),
-            repo=self.setup.repo,
-            title=body.title.strip(),
-            description=body.description,
-            depends_on=tuple(dict.fromkeys(body.depends_on)),
-            priority=body.priority,
-            created_at=now,
-            created_by=body.by,
-            changed_at=now,
-            waiting_for=WaitingFor.DEPENDENCY if body.depends_on else WaitingFor.SLOT,
-        )
-        self._next_number = self._gathered.next_number = number + 1
-        changes = to_plain(task)
-        event = Event(seq=0, task=task.id, at=now, kind="added", cause=header.id, data={"by": body.by}, changes=changes)
+        task, event = new_task(self.setup, self._next_number, body, now, header.id)
+        self._next_number = self._gathered.next_number = self._next_number + 1
         self._keep(task, (event,))
-        return changes
+        return dict(event.changes)
 
     def _find(self, task_id: str) -> Task:
         task = self.tasks.get(task_id)
@@ -252,7 +253,8 @@ class Ledger:
                 return self._shown(self._find(body.task))
             case _:
                 shown = [self._seen(task) for task in self.tasks.values()]
-                return status_of(self.setup, shown, slots_used=len(self._workers), events=self._seq)
+                red = self._runs.red
+                return status_of(self.setup, shown, slots_used=len(self._workers), events=self._seq, red=red)
 
     def _seen(self, task: Task) -> Task:
         """The task as people see it: with what the scheduler said that it waits for."""
@@ -268,7 +270,7 @@ class Ledger:
 
     def _grant_start(self, task_id: str, now: float) -> None:
         task = self.tasks.get(task_id)
-        if task is None or self._stopping or self._hold.reason or not wants_slot(task):
+        if task is None or self._stopping or self._fault() or not wants_slot(task):
             return
         taken = set(self._workers.values())
         names = (f"worker.{self.setup.repo}.{slot}" for slot in range(1, self.setup.concurrency + 1))
@@ -375,6 +377,11 @@ class Ledger:
         if not with_worker(task):
             self._nudges.pop(task.id, None)
 
+    def _fault(self) -> str:
+        """Why nothing begins now; empty where nothing is held back."""
+        red = self._runs.red if self.setup.pause_when_red else {}
+        return self._hold.reason or (f"the branch itself fails in {', '.join(red)}" if red else "")
+
     def _announce(self, now: float, snapshot: bool = False) -> None:
         tasks = self.tasks.values() if snapshot else self._changed.values()
         self._changed = {}
@@ -387,7 +394,7 @@ class Ledger:
             snapshot=snapshot,
             tasks=tuple(summary(task) for task in tasks),
             concurrency=self.setup.concurrency,
-            fault=self._hold.reason,
+            fault=self._fault(),
         )
         self._send("scheduler", announced)
 

@@ -10,10 +10,12 @@ from typing import Any
 
 from thrum import inputs as i
 from thrum.errors import AuthError, UsageError
-from thrum.messages.people import ApproveTask, CancelTask, Command, GetTasks, RejectTask, RetryTask
+from thrum.messages.people import AddTask, ApproveTask, CancelTask, Command, GetTasks, RejectTask, RetryTask
 from thrum.messages.schedule import TaskSummary
+from thrum.names import id_of
 from thrum.pipeline.attempts import wants_slot
-from thrum.task import ENDS, State, Task, WaitingFor
+from thrum.records import to_plain
+from thrum.task import ENDS, Event, State, Task, WaitingFor
 
 from .setup import Setup
 
@@ -51,6 +53,24 @@ def input_of(body: Command) -> tuple[str, i.Input]:
             raise UsageError(f"a repo actor does not know the command {type(body).__name__}")
 
 
+def new_task(setup: Setup, number: int, body: AddTask, now: float, cause: str) -> tuple[Task, Event]:
+    """A task as it is added, and the event that says so, which has no place in the log yet."""
+    task = Task(
+        id=id_of(setup.repo, number),
+        repo=setup.repo,
+        title=body.title.strip(),
+        description=body.description,
+        depends_on=tuple(dict.fromkeys(body.depends_on)),
+        priority=body.priority,
+        created_at=now,
+        created_by=body.by,
+        changed_at=now,
+        waiting_for=WaitingFor.DEPENDENCY if body.depends_on else WaitingFor.SLOT,
+    )
+    added = Event(seq=0, task=task.id, at=now, kind="added", cause=cause, data={"by": body.by}, changes=to_plain(task))
+    return task, added
+
+
 def page_of(tasks: Mapping[str, Task], asked: GetTasks) -> list[Task]:
     """Those of the tasks that are asked for."""
     ids = list(tasks)
@@ -59,8 +79,10 @@ def page_of(tasks: Mapping[str, Task], asked: GetTasks) -> list[Task]:
     return list(islice(wanted, asked.limit))
 
 
-def status_of(setup: Setup, tasks: Iterable[Task], *, slots_used: int, events: int) -> dict[str, Any]:
-    """The repository at a glance, as plain data."""
+def status_of(
+    setup: Setup, tasks: Iterable[Task], *, slots_used: int, events: int, red: dict[str, str]
+) -> dict[str, Any]:
+    """The repository at a glance, as plain data. `red` are the checks that the branch itself fails, with the commit."""
     tasks = list(tasks)
     waiting = Counter(task.waiting_for.value for task in tasks if task.state not in ENDS)
     return {
@@ -68,6 +90,7 @@ def status_of(setup: Setup, tasks: Iterable[Task], *, slots_used: int, events: i
         "states": dict(Counter(task.state.value for task in tasks)),
         "waiting": {what: count for what, count in waiting.items() if what != WaitingFor.NONE},
         "slots": {"used": slots_used, "limit": setup.concurrency},
+        "red": red,
         "spent_usd": round(sum(cost_usd(task) for task in tasks), 6),
         "events": events,
         "gates": {gate.value: [check.name for check in plan.checks] for gate, plan in setup.plans.items()},

@@ -53,6 +53,7 @@ def plan_of(project: Project, repo: RepoConfig, gate: Gate) -> GatePlan:
     """What a gate of the repository consists of."""
     checks, unconfigured = gate_checks(project, repo, gate)
     config = gate_config(project, gate)
+    assert config is not None  # the review, which has none, is no gate of checks
     required = requirement(project, repo, gate, Verdict.NOT_CONFIGURED)
     # All that a result depends on beside the commit: a change of any of it and the gate must run again to land.
     parts = [definition_digest(checks), required, project.pipeline.sandbox, repo.setup_cmd, repo.mount_paths]
@@ -63,6 +64,8 @@ def plan_of(project: Project, repo: RepoConfig, gate: Gate) -> GatePlan:
         definition=definition,
         forbidden="" if checks else required,
         fixture=config.fixture if isinstance(config, IntegrationConfig) else "",
+        fail_fast=config.fail_fast,
+        cheap_first=config.cheap_first,
         ratio=share(project, gate),
         strategy=project.pipeline.subsample.seed_strategy,
     )
@@ -92,6 +95,7 @@ def setup_of(project: Project, repo: RepoConfig, token: str) -> Setup:
         rules=rules,
         plans=plans,
         concurrency=project.concurrency(repo),
+        pause_when_red=engine.pause_when_red,
         token=token,
         integration_set=integration_set(project, repo.name),
     )

@@ -46,10 +46,9 @@ def limits_of(project: Project, agents: int) -> Limits:
     """What the configuration allows; `agents` above 0 overrides its global cap."""
     engine, budget = project.pipeline.engine, project.pipeline.budget
     sets = {members for repo in project.repos if len(members := integration_set(project, repo.name)) > 1}
-    # All that is spent today is spent by implementers: their share of the allocation and their own budget bound it too.
+    # All that is spent today is spent by implementers: their share of the allocation bounds it too.
     shares = [usd for name, usd in budget.allocation.items() if name.startswith("implement")]
-    role = project.pipeline.roles.implementer
-    bounds = (budget.ceiling_usd, sum(shares) if shares else None, role.budget_usd if role else None)
+    bounds = (budget.ceiling_usd, sum(shares) if shares else None)
     ceilings = [usd for usd in bounds if usd is not None]
     return Limits(
         agents=agents or engine.agents,
@@ -107,7 +106,10 @@ class SchedulerMachine:
             return
         self._dirty, self._plan_at = False, now + PLAN_EVERY_S
         self._hear_until = self._hear_until or now + HEARING_S
-        if now < self._hear_until and self._missing():
+        missing = self._missing()
+        if now < self._hear_until and missing:
+            for repo in missing:
+                self._send(f"repo.{repo}", AnnounceAgain())  # its announcement may have been lost
             return
         grants = self.schedule.plan(now, only=None if self.work else self._only)
         self._grants = {}

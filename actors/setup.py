@@ -17,6 +17,8 @@ class Setup:
     rules: Rules
     plans: dict[Gate, GatePlan]
     concurrency: int = 1
+    pause_when_red: bool = False
+    """Begin nothing while the branch itself fails a check."""
     token: str = ""
     """The project's secret that every command must carry; empty admits all (the simulator)."""
     pool: str = "pool:gate@local"

@@ -164,6 +164,7 @@ class Slot:
             workdir=str(workspace.tree),
             model=backend.model,
             session=asked.session,
+            budget_usd=role.budget_usd if role else None,
         )
         job = Job(
             argv=invocation.argv,

@@ -25,7 +25,7 @@ class Desk:
     """A ledger with its store: gives it messages, writes what it wants written, and keeps what it sends."""
 
     def __init__(self, repo: str = "a", *, members: tuple[str, ...] = (), **setup: Any) -> None:
-        self.setup = Setup(repo=repo, rules=Rules(), plans=NOTHING, integration_set=members, **setup)
+        self.setup = Setup(**{"repo": repo, "rules": Rules(), "plans": NOTHING, "integration_set": members, **setup})
         self.rows = MemoryRows()
         self.now = 1000.0
         self.lives = 0

@@ -143,6 +143,14 @@ def test_none_or_several_is_an_error_that_lists_the_names(wanted: str, named: st
     assert caught.value.key == "roles.implementer.backend"
 
 
+def test_what_an_attempt_may_spend_is_passed_on_where_the_arguments_ask_for_it() -> None:
+    asking = replace(CLAUDE, prompt_args=("--max", "{budget_usd}", "{prompt}"))
+    told = command(asking, prompt="do", prompt_file="/f", workdir="/w", budget_usd=6)
+    assert told.argv[1:] == ("--max", "6.00", "do")
+    with pytest.raises(ConfigError, match="no budget is set"):
+        command(asking, prompt="do", prompt_file="/f", workdir="/w")
+
+
 def test_an_api_reviews_but_cannot_implement() -> None:
     there = project(CHAT, CLAUDE, role=RoleConfig(backend="api"))
     assert resolve(there, "reviewer")[0] is CHAT

@@ -386,6 +386,12 @@ def test_a_host_that_has_no_effect_is_told() -> None:
         ({"backends": [AGENT], "roles": {"reviewer": {"backend": "coder"}}}, "note", "roles.reviewer", "no effect yet"),
         ({"backends": [AGENT], "roles": {"planner": {"backend": "coder"}}}, "note", "roles.planner", "no effect yet"),
         ({"backends": [AGENT], "budget": {"ceiling_usd": 5}}, "warning", "budget", "what coder spends counts only if"),
+        (
+            {"backends": [AGENT], "roles": {"implementer": {"backend": "coder", "budget_usd": 6}}},
+            "note",
+            "budget_usd",
+            "do not pass on {budget_usd}",
+        ),
         ({"backends": [AGENT], "budget": {"allocation": {"a": 5}}}, "note", "budget.allocation", "not set"),
         ({"backends": [{**AGENT, "api_key_env": "KEY", "network": True}]}, "warning", "coder", "KEY, named by"),
         ({"backends": [{**AGENT, "api_key_env": "SET"}]}, "warning", "coder", "no network to reach it"),

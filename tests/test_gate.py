@@ -16,7 +16,7 @@ import pytest
 
 from tests.repositories import commit, git, make_repository
 from tests.requirements import needs
-from thrum.actors.gate import CheckRunner
+from thrum.checking import CheckRunner
 from thrum.config import EngineConfig, PipelineConfig, Project, RepoConfig, SandboxConfig
 from thrum.files import OutputStore
 from thrum.gate import Check, CheckResult, Gate, Verdict

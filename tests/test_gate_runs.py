@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from thrum import inputs as i
 from thrum.actors.gate_runs import ASK_AGAIN_S, GatePlan, GateRuns
-from thrum.gate import Check, CheckResult, Gate, Verdict
+from thrum.gate import Check, CheckResult, Gate, Tally, Verdict
 from thrum.messages.gates import GateReported, RunGate
 
 CHECKS = tuple(Check(name=name, command=name, repo="a") for name in ("fmt", "lint", "test"))
@@ -144,3 +145,106 @@ def test_a_share_of_the_checks_runs_before_approval_and_all_of_them_on_a_candida
     assert finished[1].result.share == pytest.approx(2 / 3)
     gate_runs.begin(wanted(attempt=0), 2.0)
     assert len(gate_runs.due(2.0)) == 3
+
+
+# --- Whose failure it is --------------------------------------------------------------------------------------------
+
+
+def on(base: str, run: str = "a-1/1/quality") -> i.RunChecks:
+    return i.RunChecks(
+        task="a-1", run=run, gate=Gate.QUALITY, attempt=1, commit="c", tree="t", vector={"a": "c"}, base=base
+    )
+
+
+def failing(part: RunGate, *names: str) -> GateReported:
+    tests = Tally(run=9, failed=len(names), failing=names)
+    result = CheckResult(name=part.checks[0].name, verdict=FAILED, tests=tests)
+    return GateReported(run=part.run, checks=(result,))
+
+
+def first_answers(gate_runs: GateRuns, effect: i.RunChecks) -> list[RunGate]:
+    """Have `test` fail, and the others pass; what is asked for then."""
+    gate_runs.begin(effect, 0.0)
+    for part in gate_runs.due(0.0):
+        answer = failing(part, "t::a", "t::b") if part.checks[0].name == "test" else report(part, PASSED)
+        assert gate_runs.report(answer, 1.0) is None
+    return gate_runs.due(1.0)
+
+
+def test_what_failed_is_run_on_the_base_too_and_its_tests_are_told_apart() -> None:
+    gate_runs = runs()
+    [control] = first_answers(gate_runs, on("base"))
+    assert [check.name for check in control.checks] == ["test"]
+    assert control.vector == {"a": "base"}
+    finished = gate_runs.report(failing(control, "t::b", "t::c"), 2.0)
+    assert finished is not None
+    result = finished[1].result
+    assert result.verdict is FAILED, "it must pass all the same"
+    assert [(check.name, check.on_base) for check in result.checks] == [("fmt", None), ("lint", None), ("test", FAILED)]
+    assert result.checks[-1].failing_on_base == ("t::b",)
+    assert gate_runs.red == {"test": "base"}
+
+
+def test_the_base_is_asked_once_and_again_where_it_is_another_one() -> None:
+    gate_runs = runs()
+    [control] = first_answers(gate_runs, on("base"))
+    gate_runs.report(report(control, PASSED), 2.0)
+    assert gate_runs.red == {}
+    gate_runs.begin(on("base", "a-1/2/quality"), 3.0)
+    answers = [gate_runs.report(report(part, FAILED), 4.0) for part in gate_runs.due(3.0)]
+    assert answers[:2] == [None, None], "of fmt and lint nothing is known yet"
+    others = gate_runs.due(4.0)
+    assert [part.checks[0].name for part in others] == ["fmt", "lint"]
+    finished = [gate_runs.report(report(part, COULD_NOT), 5.0) for part in others][-1]
+    assert finished is not None
+    assert [check.on_base for check in finished[1].result.checks] == [None, None, PASSED]
+
+
+def test_a_landing_makes_the_branch_green() -> None:
+    gate_runs = runs()
+    [control] = first_answers(gate_runs, on("base"))
+    gate_runs.report(report(control, FAILED), 2.0)
+    assert gate_runs.red == {"test": "base"}
+    gate_runs.landed()
+    assert gate_runs.red == {}
+
+
+# --- Order ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_gate_that_fails_fast_asks_for_one_check_after_the_other_and_for_none_after_a_failure() -> None:
+    gate_runs = runs(fail_fast=True)
+    gate_runs.begin(wanted(), 0.0)
+    [fmt] = gate_runs.due(0.0)
+    assert gate_runs.report(report(fmt, PASSED), 1.0) is None
+    [lint] = gate_runs.due(1.0)
+    assert [part.checks[0].name for part in (fmt, lint)] == ["fmt", "lint"]
+    finished = gate_runs.report(report(lint, FAILED), 2.0)
+    assert finished is not None
+    assert [(check.name, check.verdict) for check in finished[1].result.checks] == [("fmt", PASSED), ("lint", FAILED)]
+
+
+def test_a_gate_that_fails_fast_passes_only_once_all_have_passed() -> None:
+    gate_runs = runs(fail_fast=True)
+    gate_runs.begin(wanted(), 0.0)
+    finished = [gate_runs.report(report(gate_runs.due(9.0)[0], PASSED), 9.0) for _ in CHECKS]
+    assert finished[:2] == [None, None]
+    assert finished[2] is not None
+    assert finished[2][1].result.verdict is PASSED
+    assert len(finished[2][1].result.checks) == 3
+
+
+def test_cheap_checks_go_first_where_it_is_known_what_they_cost() -> None:
+    gate_runs = runs(cheap_first=True)
+    gate_runs.begin(wanted(), 0.0)
+    costs = {"fmt": 5.0, "lint": 1.0, "test": 3.0}
+    for part in gate_runs.due(0.0):
+        name = part.checks[0].name
+        result = CheckResult(name=name, verdict=PASSED, duration_s=costs[name])
+        gate_runs.report(GateReported(run=part.run, checks=(result,)), 1.0)
+    gate_runs.begin(replace(wanted(), run="a-1/2/quality"), 2.0)
+    parts = gate_runs.due(2.0)
+    assert [part.checks[0].name for part in parts] == ["lint", "test", "fmt"]
+    finished = [gate_runs.report(report(part, PASSED), 3.0) for part in parts][-1]
+    assert finished is not None
+    assert [check.name for check in finished[1].result.checks] == ["fmt", "lint", "test"], "told as configured"

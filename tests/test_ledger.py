@@ -6,14 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from tests.desks import Desk
+from tests.desks import NOTHING, Desk
 from thrum import inputs as i
+from thrum.actors.gate_runs import GatePlan
 from thrum.actors.hold import FIRST_S
 from thrum.actors.landing_lock import LandingLock
 from thrum.actors.ledger import ANNOUNCE_S, NUDGE_S, REPLY_KEPT_S, SILENCE_S
 from thrum.actors.turn import ImportAttempt
+from thrum.gate import Check, CheckResult, Gate, Verdict
 from thrum.messages import kinds as m
-from thrum.task import AttemptEnding, State
+from thrum.task import AttemptEnding, State, WaitingFor
 
 # --- Commands -----------------------------------------------------------------------------------------------------
 
@@ -248,6 +250,49 @@ def test_what_one_attempt_could_not_begin_for_holds_the_others_back_until_it_is_
     assert desk.take(m.Announced)[-1].fault == ""
     desk.begin(third)
     assert desk.task(third).state is State.IMPLEMENTING
+
+
+def looked_over() -> tuple[Desk, str, m.RunGate]:
+    """A task whose attempt is prepared in a repository with a check, and what the gates are asked first."""
+    desk = Desk(plans={**NOTHING, Gate.QUALITY: GatePlan(checks=(Check(name="test", command="make", repo="a"),))})
+    id = desk.add()
+    desk.give(m.GrantStart(task=id))
+    prepared = i.AttemptPrepared(token=1, base="b", start="b", backend="agent", model="", prompt_digest="")
+    desk.complete(id, prepared)
+    desk.after(0.0)
+    [asked] = desk.take(m.RunGate)
+    return desk, id, asked
+
+
+def answer(asked: m.RunGate, verdict: Verdict, reason: str = "") -> m.GateReported:
+    return m.GateReported(run=asked.run, checks=(CheckResult(name="test", verdict=verdict, reason=reason),))
+
+
+def test_no_agent_begins_before_it_was_seen_that_the_checks_could_run() -> None:
+    desk, id, asked = looked_over()
+    assert (asked.probe, asked.vector) == (True, {"a": "b"})
+    assert desk.take(i.BeginAttempt) == []
+    desk.give(answer(asked, Verdict.PASSED))
+    desk.after(0.0)
+    assert desk.task(id).state is State.IMPLEMENTING
+    assert len(desk.take(i.BeginAttempt)) == 1
+    desk.finish(id)
+    desk.after(0.0)
+    assert not any(part.probe for part in desk.take(m.RunGate)), "once is enough"
+
+
+def test_what_the_checks_lack_is_said_before_an_agent_costs_anything() -> None:
+    desk, id, asked = looked_over()
+    desk.give(answer(asked, Verdict.COULD_NOT_RUN, "there is no make"))
+    task = desk.task(id)
+    assert (task.state, task.waiting_for, task.retries) == (State.PENDING, WaitingFor.OPERATOR, 0)
+    assert "test could not run: there is no make" in task.reason
+    assert desk.take(i.BeginAttempt) == []
+    desk.give(m.RetryTask(by="ann", task=id), id="mended")
+    desk.give(m.GrantStart(task=id))
+    desk.complete(id, i.AttemptPrepared(token=2, base="b", start="b", backend="agent", model="", prompt_digest=""))
+    desk.after(0.0)
+    assert [part.probe for part in desk.take(m.RunGate)] == [True], "it is looked for again"
 
 
 # --- Landing ------------------------------------------------------------------------------------------------------

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.announcements import announced, running, task
-from thrum.actors.scheduler import HEARING_S, SchedulerMachine, limits_of
-from thrum.config import BudgetConfig, PipelineConfig, Project, RoleConfig, RolesConfig
+from thrum.actors.scheduler import HEARING_S, PLAN_EVERY_S, SchedulerMachine, limits_of
+from thrum.config import BudgetConfig, PipelineConfig, Project
 from thrum.messages import Envelope, Header, Message, Reply
 from thrum.messages.control import Undeliverable
 from thrum.messages.schedule import AnnounceAgain, GrantStart, NoteWaiting, RunOnce
@@ -17,20 +17,16 @@ from thrum.scheduling import Limits
 
 
 @pytest.mark.parametrize(
-    ("budget", "role", "ceiling"),
+    ("budget", "ceiling"),
     [
-        (BudgetConfig(), None, None),
-        (BudgetConfig(ceiling_usd=10), None, 10),
-        (BudgetConfig(ceiling_usd=10, allocation={"implementer": 6, "review": 4}), None, 6),
-        (BudgetConfig(ceiling_usd=10, allocation={"implementer": 6}), 5, 5),
-        (BudgetConfig(), 0, 0),
+        (BudgetConfig(), None),
+        (BudgetConfig(ceiling_usd=10), 10),
+        (BudgetConfig(ceiling_usd=10, allocation={"implementer": 6, "review": 4}), 6),
+        (BudgetConfig(allocation={"implementation_one": 2, "implementation_two": 3}), 5),
     ],
 )
-def test_the_narrowest_budget_that_is_set_bounds_what_is_spent(
-    budget: BudgetConfig, role: float | None, ceiling: float | None
-) -> None:
-    roles = RolesConfig(implementer=RoleConfig(backend="x", budget_usd=role))
-    project = Project(directory="/p", repos=(), pipeline=PipelineConfig(budget=budget, roles=roles))
+def test_the_narrowest_budget_that_is_set_bounds_what_is_spent(budget: BudgetConfig, ceiling: float | None) -> None:
+    project = Project(directory="/p", repos=(), pipeline=PipelineConfig(budget=budget))
     assert limits_of(project, 0).ceiling_usd == ceiling
 
 
@@ -73,8 +69,19 @@ def test_a_repository_that_stays_away_does_not_hold_up_the_others_for_long() -> 
 
 def test_a_gap_is_answered_with_a_question() -> None:
     bus = Bus(repos=("a",))
+    bus.give(announced("a"))
+    assert bus.take(AnnounceAgain) == []
     bus.give(announced("a", seq=7, snapshot=False))
     assert bus.take(AnnounceAgain) == [("repo.a", AnnounceAgain())]
+
+
+def test_a_repository_that_was_not_heard_of_is_asked_until_it_answers_or_the_time_is_up() -> None:
+    bus = Bus()
+    bus.give(announced("a"))
+    bus.machine.tick(PLAN_EVERY_S)
+    assert bus.take(AnnounceAgain) == [("repo.b", AnnounceAgain())] * 2
+    bus.machine.tick(HEARING_S + 0.1)
+    assert bus.take(AnnounceAgain) == []
 
 
 def test_a_grant_that_came_back_is_given_again() -> None:

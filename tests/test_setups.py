@@ -18,7 +18,7 @@ from tests.office import Office
 from tests.repositories import commit, commit_aside, make_repository
 from tests.requirements import missing, needs
 from tests.systems import git, landings, systems
-from thrum.actors.gate import CheckRunner
+from thrum.checking import CheckRunner
 from thrum.config import EngineConfig, PipelineConfig, Project, RepoConfig, SandboxConfig
 from thrum.errors import BusyError, ToolError
 from thrum.files import Lock, OutputStore

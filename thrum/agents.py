@@ -21,7 +21,7 @@ ARGUMENT_LIMIT_BYTES = 100 * 1024
 DEFAULT_WALL_S = 3600.0
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_KNOWN = ("prompt", "prompt_file", "workdir", "model", "session")
+_KNOWN = ("prompt", "prompt_file", "workdir", "model", "session", "budget_usd")
 _NO_CHANGE = re.compile(rf"^{re.escape(NO_CHANGE_MARK)}[ \t]*(\S.*?)[ \t]*$", re.MULTILINE)
 _LIMITED = re.compile(r"^Claude AI usage limit reached\|(\d{10})\b", re.MULTILINE)
 
@@ -47,7 +47,14 @@ class Result:
 
 
 def command(
-    backend: BackendConfig, *, prompt: str, prompt_file: str, workdir: str, model: str = "", session: str = ""
+    backend: BackendConfig,
+    *,
+    prompt: str,
+    prompt_file: str,
+    workdir: str,
+    model: str = "",
+    session: str = "",
+    budget_usd: float | None = None,
 ) -> Invocation:
     """The command line of one attempt.
 
@@ -68,6 +75,9 @@ def command(
         raise _fault(backend, "prompt_args", f"{{{name}}} is not a placeholder", f"Known here: {known}.")
     if "model" in used and not model:
         raise _fault(backend, "model", "is missing, and prompt_args has {model}", "Set it, or leave the argument out.")
+    if "budget_usd" in used and budget_usd is None:
+        remedy = "Set budget_usd of [roles.implementer], or leave the argument out."
+        raise _fault(backend, "prompt_args", "has {budget_usd}, and no budget is set", remedy)
     by_stdin, by_argument = _ways(backend, prompt, used)
     values = {
         # An argument ends at a NUL, which the kernel would refuse.
@@ -76,6 +86,7 @@ def command(
         "workdir": workdir,
         "model": model,
         "session": session,
+        "budget_usd": f"{budget_usd or 0.0:.2f}",
     }
     kept = (argument for argument in backend.prompt_args if by_argument or "{prompt}" not in argument)
     return Invocation(argv=(backend.command, *(_filled(argument, values) for argument in kept)), stdin=by_stdin)

@@ -9,9 +9,10 @@ import random
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from typing import Literal
 
 from thrum.config import GateConfig, IntegrationConfig, Project, RepoConfig, StepConfig
-from thrum.gate import Check, Command, Gate, Verdict
+from thrum.gate import Check, Command, Gate, Obligations, Verdict
 from thrum.records import to_plain
 
 BUILT_IN: dict[str, str] = {
@@ -30,10 +31,11 @@ BUILT_IN: dict[str, str] = {
 }
 """The checks that every repository has by name, with the key of `[[repo]]` that holds their command."""
 
-PLACEHOLDERS = ("fixture", "output_dir")
-"""What the runner of Gate 3 fills in: the fixture's path, and that of a folder which all steps of a run share."""
+PLACEHOLDERS = ("fixture", "output_dir", "artifact")
+"""What the runner of Gate 3 fills in: the fixture's path, that of a folder which all steps of a run share, and for the
+comparison of an artifact the artifact's; beside them `{repo:NAME}`, the path of that repository's checkout."""
 
-_PLACEHOLDER = re.compile("({(?:" + "|".join(PLACEHOLDERS) + ")})")
+_PLACEHOLDER = re.compile("({(?:" + "|".join(PLACEHOLDERS) + "|repo:[A-Za-z0-9_.-]+)})")
 
 
 def gate_config(project: Project, gate: Gate) -> GateConfig | None:
@@ -56,7 +58,7 @@ def gate_checks(project: Project, repo: RepoConfig, gate: Gate) -> tuple[tuple[C
     empty: list[str] = []
     for name in config.checks:
         check = _named_check(project, repo, name, config.timeout_s)
-        if check.command:
+        if check.command or check.prover:
             checks.append(check)
         else:
             empty.append(name)
@@ -117,13 +119,30 @@ def sample(checks: Sequence[Check], ratio: float, strategy: str, task_id: str, a
 
 
 def fill(command: Command, values: Mapping[str, str]) -> Command:
-    """The command with `{fixture}` and `{output_dir}` replaced, quoted for the shell where it is a string.
+    """The command with its placeholders replaced by their values, quoted for the shell where it is a string.
 
     Other braces, and placeholders that `values` lacks, stay as they are.
     """
     if isinstance(command, str):
         return _replace(command, {name: shlex.quote(value) for name, value in values.items()})
     return tuple(_replace(word, values) for word in command)
+
+
+def programs(check: Check) -> tuple[str, ...]:
+    """The programs that the check begins with, for all that can be told; see `first_program`."""
+    obligations = check.obligations
+    if check.prover and obligations is not None:
+        interpreter = (obligations.interpreter,) if obligations.python else ()
+        return (obligations.solver, *interpreter) if check.prover == "z3" else ("coqc",)
+    shell = ("bash",) if isinstance(check.command, str) else ()
+    return tuple(filter(None, (first_program(check.command), *shell)))
+
+
+def named_repos(command: Command) -> tuple[str, ...]:
+    """The repositories that the command names as `{repo:NAME}`, each once."""
+    words = (command,) if isinstance(command, str) else command
+    found = (piece[6:-1] for word in words for piece in _PLACEHOLDER.findall(word) if piece.startswith("{repo:"))
+    return tuple(dict.fromkeys(found))
 
 
 def _replace(text: str, values: Mapping[str, str]) -> str:
@@ -134,6 +153,10 @@ def _named_check(project: Project, repo: RepoConfig, name: str, timeout_s: float
     key = BUILT_IN.get(name)
     if key is not None:
         command: Command = getattr(repo, key)
+        prover = _prover(repo.proof, key) if not command else ""
+        if prover:
+            limit_s, proof = timeout_s, repo.proof
+            return Check(name=name, command="", repo=repo.name, timeout_s=limit_s, prover=prover, obligations=proof)
         expect_tests = key == "test_cmd"
         return Check(name=name, command=command, repo=repo.name, timeout_s=timeout_s, expect_tests=expect_tests)
     own = project.pipeline.checks[name]
@@ -145,12 +168,23 @@ def _named_check(project: Project, repo: RepoConfig, name: str, timeout_s: float
         env=own.env,
         network=own.network,
         expect_tests=own.expect_tests,
+        junit=own.junit,
     )
+
+
+def _prover(proof: Obligations, key: str) -> Literal["", "z3", "rocq"]:
+    if key == "verify_cmd" and (proof.smt or proof.python):
+        return "z3"
+    return "rocq" if key == "proofs_cmd" and (proof.rocq or proof.rocq_project) else ""
 
 
 def _step_repos(project: Project) -> tuple[str, ...]:
     """The repositories that Gate 3's steps name, in configured order."""
-    named = {step.repo.casefold() for step in project.pipeline.gates.integration.steps}
+    steps = project.pipeline.gates.integration.steps
+    named = {step.repo.casefold() for step in steps}
+    for step in steps:
+        commands = (step.args, step.command, *(artifact.compare for artifact in step.artifacts))
+        named |= {name.casefold() for command in commands for name in named_repos(command)}
     return tuple(repo.name for repo in project.repos if repo.name.casefold() in named)
 
 
@@ -159,7 +193,13 @@ def _step_check(project: Project, step: StepConfig, timeout_s: float) -> Check:
     if repo is None:
         raise LookupError(f"step {step.label!r} names no known repository: {step.repo!r}")
     command = step.command or _appended(repo.run_cmd, step.args)
-    return Check(name=step.label, command=command, repo=repo.name, timeout_s=step.timeout_s or timeout_s)
+    return Check(
+        name=step.label,
+        command=command,
+        repo=repo.name,
+        timeout_s=step.timeout_s or timeout_s,
+        artifacts=step.artifacts,
+    )
 
 
 def _appended(run_cmd: Command, args: tuple[str, ...]) -> Command:

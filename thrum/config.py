@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import field
 from typing import Annotated, Any, Literal
 
-from thrum.gate import Command, Obligations
+from thrum.gate import Artifact, Command, Obligations
 from thrum.records import Within
 from thrum.values import dataclass
 
@@ -105,6 +105,8 @@ class EngineConfig:
     max_interruptions: Count = 5
     max_rebuilds: Count = 10
     max_wait_s: LimitOrZero = 86400.0
+    pause_when_red: bool = False
+    """Begin no task of a repository while the commit that they would be based on fails one of its checks itself."""
     attempt_limit_mb: AtLeastOne = 512
     """The largest bundle of an attempt that is imported."""
 
@@ -113,8 +115,8 @@ class EngineConfig:
 class StepConfig:
     """`[[gates.integration.steps]]`: one step; `args` of the repository's `run_cmd`, or a `command` of its own.
 
-    `{fixture}` and `{output_dir}` are replaced: in a list by the path itself, in a string by the path quoted
-    for the shell, so leave them outside quotes there.
+    `{fixture}`, `{output_dir}` and `{repo:NAME}` (a checkout of that repository, to be read) are replaced: in a list by
+    the path itself, in a string by the path quoted for the shell, so leave them outside quotes there.
     """
 
     repo: str
@@ -122,6 +124,8 @@ class StepConfig:
     """Names the step in results; unique in its gate."""
     args: tuple[str, ...] = ()
     command: Command = ""
+    artifacts: tuple[Artifact, ...] = ()
+    """`[[gates.integration.steps.artifacts]]`: what the step must have made."""
     timeout_s: LimitOrZero = 0.0
     """0 means the gate's."""
 
@@ -139,6 +143,11 @@ class GateConfig:
     """True: the gate may not be `not-configured`."""
     timeout_s: Limit = 1800.0
     """The limit of each check that has none of its own."""
+    fail_fast: bool = False
+    """True: one check after the other, and none after the first that does not pass. Else all run, so that one retry
+    sees everything."""
+    cheap_first: bool = False
+    """True: checks that took less time the last time go first; else in the order of `checks`."""
 
 
 # One class a gate, so that a table without `checks` has its own gate's default.
@@ -187,6 +196,9 @@ class CheckConfig:
     env: dict[str, str] = field(default_factory=dict)
     network: bool = False
     expect_tests: bool = False
+    """True: a run in which no test was executed has failed."""
+    junit: str = ""
+    """Path in the checkout of a JUnit report that the run leaves there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -209,7 +221,7 @@ class BackendConfig:
     command: str = ""
     """A program by name, or by its path."""
     prompt_args: tuple[str, ...] = ()
-    """Arguments; `{prompt}`, `{prompt_file}`, `{workdir}`, `{model}`, `{session}` are replaced."""
+    """Arguments; `{prompt}`, `{prompt_file}`, `{workdir}`, `{model}`, `{session}`, `{budget_usd}` are replaced."""
     prompt_stdin: bool = False
     """True: the prompt goes to standard input. It also does when it is too long for an argument."""
     model: str = ""
@@ -239,7 +251,7 @@ class RoleConfig:
     prompt_template: str = ""
     """A file with the role's instructions."""
     budget_usd: Dollars | None = None
-    """What the role may spend altogether; past that, none of its work begins."""
+    """What one attempt may spend: told to the backend where its prompt_args have `{budget_usd}`."""
     timeout_secs: Limit | None = None
 
 

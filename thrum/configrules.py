@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from thrum.checks import BUILT_IN
+from thrum.checks import BUILT_IN, named_repos
 from thrum.config import (
     BackendConfig,
     GateConfig,
@@ -17,7 +17,7 @@ from thrum.config import (
     RoleConfig,
     fitting_backends,
 )
-from thrum.gate import Command
+from thrum.gate import Artifact, Command
 from thrum.records import Path, RecordError
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
@@ -102,6 +102,23 @@ def _command_faults(command: Command, at: Path) -> Iterator[RecordError]:
 def _repo_command_faults(repo: RepoConfig, at: Path) -> Iterator[RecordError]:
     for key in (*dict.fromkeys(BUILT_IN.values()), "run_cmd", "setup_cmd"):
         yield from _command_faults(getattr(repo, key), (*at, key))
+    proof = repo.proof
+    for key, patterns, command in (
+        ("smt", (*proof.smt, *proof.python), repo.verify_cmd),
+        ("rocq", (*proof.rocq, proof.rocq_project), repo.proofs_cmd),
+    ):
+        if command and any(patterns):
+            other = "verify_cmd" if key == "smt" else "proofs_cmd"
+            yield RecordError(f"there is a {other} too; which one is to prove it?", path=(*at, "proof", key))
+    for key, patterns in (("smt", proof.smt), ("python", proof.python), ("rocq", proof.rocq)):
+        yield from _pattern_faults(patterns, (*at, "proof", key))
+    yield from _pattern_faults(repo.protect, (*at, "protect"))
+
+
+def _pattern_faults(patterns: Sequence[str], at: Path) -> Iterator[RecordError]:
+    for i, pattern in enumerate(patterns):
+        if not pattern or pattern.startswith("/") or ".." in pattern.split("/"):
+            yield RecordError(f"{pattern!r} is no path below the repository's root", path=(*at, i))
 
 
 def _variable_faults(names: Sequence[str], at: Path) -> Iterator[RecordError]:
@@ -161,6 +178,22 @@ def _step_faults(gate: IntegrationConfig, repos: Sequence[RepoConfig]) -> Iterat
         yield from _command_faults(step.command, (*at, "command"))
         if not gate.fixture and "{fixture}" in " ".join([*step.args, *_words(step.command)]):
             yield RecordError("mentions {fixture}, but gates.integration.fixture is not set", path=at)
+        commands = (step.args, step.command, *(artifact.compare for artifact in step.artifacts))
+        for name in (name for command in commands for name in named_repos(command)):
+            if name not in {repo.name for repo in repos}:
+                valid = tuple(repo.name for repo in repos)
+                problem = f"mentions {{repo:{name}}}, and there is no such repository"
+                yield RecordError(problem, path=at, valid=valid, name=name)
+        for j, artifact in enumerate(step.artifacts):
+            yield from _artifact_faults(artifact, (*at, "artifacts", j))
+
+
+def _artifact_faults(artifact: Artifact, at: Path) -> Iterator[RecordError]:
+    if not artifact.path or artifact.path.startswith("/") or ".." in artifact.path.split("/"):
+        yield RecordError(f"{artifact.path!r} is no path below {{output_dir}}", path=(*at, "path"))
+    if artifact.sha256 and not re.fullmatch("[0-9a-fA-F]{64}", artifact.sha256):
+        yield RecordError("is no SHA-256: 64 hexadecimal digits", path=(*at, "sha256"))
+    yield from _command_faults(artifact.compare, (*at, "compare"))
 
 
 def _words(command: Command) -> tuple[str, ...]:

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import PurePath
 from typing import Literal
 
-from thrum.checks import BUILT_IN, first_program, gate_checks, requirement
+from thrum.checks import BUILT_IN, gate_checks, programs, requirement
 from thrum.config import BackendConfig, Project, RepoConfig
 from thrum.errors import ThrumError
-from thrum.gate import Command, Gate, Verdict
+from thrum.gate import Check, Gate, Verdict
 from thrum.places import PIPELINE, REPOS
 from thrum.values import dataclass
 
@@ -104,9 +104,10 @@ def _programs(project: Project, repo: RepoConfig, which: Which) -> Iterator[Find
     wanted: dict[str, list[str]] = {"git": ["every attempt"]}
     for gate in (Gate.QUALITY, Gate.PROOF, Gate.INTEGRATION):
         for check in gate_checks(project, repo, gate)[0]:
-            if check.repo == repo.name:
-                _want(wanted, check.command, check.name)
-    _want(wanted, repo.setup_cmd, "setup_cmd")
+            for program in programs(check) if check.repo == repo.name else ():
+                wanted.setdefault(program, []).append(check.name)
+    for program in programs(Check(name="setup_cmd", command=repo.setup_cmd)) if repo.setup_cmd else ():
+        wanted.setdefault(program, []).append("setup_cmd")
     for program, users in wanted.items():
         sighting = which(program, (*project.pipeline.sandbox.mount_paths, *repo.mount_paths))
         needed = f"{program!r}, which {', '.join(dict.fromkeys(users))} need{'s' * (len(users) == 1)},"
@@ -130,14 +131,6 @@ def _another(project: Project, sighting: Sighting, needed: str, where: str) -> I
             text=f"{needed} is {sighting.inside} in the sandbox, but {sighting.host} for you",
             remedy=f"If it must be yours, add {paths} to mount_paths.",
         )
-
-
-def _want(wanted: dict[str, list[str]], command: Command, user: str) -> None:
-    program = first_program(command)
-    if program:
-        wanted.setdefault(program, []).append(user)
-    if command and isinstance(command, str):
-        wanted.setdefault("bash", []).append(user)
 
 
 def _seen(project: Project, sighting: Sighting) -> bool:
@@ -227,6 +220,10 @@ def _budget(project: Project) -> Iterator[Finding]:
             "do not seem to ask",
             remedy="Have it print JSON, if it can; a budget cannot bind what is not told.",
         )
+    passed_on = backend is None or any("{budget_usd}" in argument for argument in backend.prompt_args)
+    if role is not None and role.budget_usd is not None and backend is not None and not passed_on:
+        text = f"has no effect: the prompt_args of {backend.name} do not pass on {{budget_usd}}"
+        yield Finding(level="note", where=f"{PIPELINE}: roles.implementer.budget_usd", text=text)
     if budget.allocation and budget.ceiling_usd is None:
         yield Finding(
             level="note", where=f"{PIPELINE}: budget.allocation", text="is a share of a ceiling that is not set"

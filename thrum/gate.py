@@ -33,7 +33,7 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tests:
+class Tally:
     """What a runner says of its tests. `run` counts those that were executed, passed or failed, not the skipped."""
 
     run: int = 0
@@ -73,6 +73,18 @@ class Obligations:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """A file that a step of Gate 3 must have made in its run's `{output_dir}`."""
+
+    path: str
+    """Relative to `{output_dir}`."""
+    sha256: str = ""
+    """Its digest, where it must be just that."""
+    compare: Command = ""
+    """A command that exits 0 where `{artifact}` is as it should be; it runs as the step does."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Check:
     """One check as the configuration defines it, complete: whoever holds it needs nothing else to run it."""
 
@@ -84,6 +96,10 @@ class Check:
     network: bool = False
     expect_tests: bool = False
     """True: a run in which no test was executed has failed."""
+    junit: str = ""
+    """A JUnit report that the run leaves in its checkout: what it says of failed tests, and of none, counts."""
+    artifacts: tuple[Artifact, ...] = ()
+    """What it must have made, in this order."""
     prover: Literal["", "z3", "rocq"] = ""
     """Who proves `obligations`, instead of a command."""
     obligations: Obligations | None = None
@@ -102,10 +118,14 @@ class CheckResult:
     tail: str = ""
     output_digest: str = ""
     output_bytes: int = 0
-    tests: Tests | None = None
+    tests: Tally | None = None
     """What its runner said of its tests; None where it is not known to us."""
     details: str = ""
     """What a prover found, to be read before the output: a counterexample, an assumption."""
+    on_base: Verdict | None = None
+    """What the same check says of the commit that the work is based on; asked only where it failed."""
+    failing_on_base: tuple[str, ...] = ()
+    """Those of the failing tests that fail there too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -226,7 +226,10 @@ class EndAttempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunChecks:
-    """Run a gate on a commit; `run` names this run for ever. `attempt` is 0 for a candidate, which runs all checks."""
+    """Run a gate on a commit; `run` names this run for ever. `attempt` is 0 for a candidate, which runs all checks.
+
+    `base` is the commit that it is based on: what fails is run there too, to tell whose failure it is.
+    """
 
     task: str
     run: str
@@ -235,6 +238,7 @@ class RunChecks:
     commit: str
     tree: str
     vector: dict[str, str]
+    base: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ NO_CHANGE_MARK = "THRUM: no-change-needed:"
 """An agent that prints a line beginning so, with its reason behind it, claims that nothing needs to be done."""
 
 _TAIL_CHARS = 6000
+_DIFF_CHARS = 12_000
 _ANSI = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[ -/]+[0-~]|[@-Z\\-_])")
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
@@ -43,15 +44,31 @@ def gate_setback(result: GateResult) -> str:
 
 def _failed_check(check: CheckResult, limit_chars: int) -> str:
     output = trimmed(plain_text(check.tail).strip(), limit_chars) or "(it printed nothing)"
+    details = trimmed(plain_text(check.details).strip(), limit_chars)
     ended = f"exit code {check.exit_code}" if check.exit_code is not None else "no exit code"
     reason = f", {check.reason}" if check.reason else ""
-    return f"\nCheck `{check.name}` ({ended}{reason}), command: {check.command}\n```\n{output}\n```"
+    lines = [f"\nCheck `{check.name}` ({ended}{reason}), command: {check.command}"]
+    if check.tests is not None and check.tests.failing:
+        lines.append(f"Failing tests: {_some(check.tests.failing)}.")
+    lines += filter(None, [_on_base(check), details])
+    return "\n".join([*lines, f"```\n{output}\n```"])
 
 
-def assemble(task: Task, *, role_text: str = "", repo_text: str = "", max_retries: int = 3) -> str:
+def _on_base(check: CheckResult) -> str:
+    """Whose failure it is, where that is known."""
+    if check.on_base is Verdict.PASSED:
+        return "It passes without your change."
+    if check.on_base is not Verdict.FAILED:
+        return ""
+    also = f" There these fail too: {_some(check.failing_on_base)}." if check.failing_on_base else ""
+    return f"It fails on the commit that your work is based on as well, so not all of this is yours.{also}"
+
+
+def assemble(task: Task, *, role_text: str = "", repo_text: str = "", diff_text: str = "", max_retries: int = 3) -> str:
     """The whole prompt of the task's next attempt.
 
-    `role_text` is the role's template, `repo_text` the repository's own instructions; both may be empty.
+    `role_text` is the role's template, `repo_text` the repository's own instructions, `diff_text` the work so far as a
+    diff; each may be empty.
     """
     parts = [
         role_text.strip(),
@@ -59,6 +76,7 @@ def assemble(task: Task, *, role_text: str = "", repo_text: str = "", max_retrie
         task.description.strip(),
         f"# About this repository\n\n{repo_text.strip()}" if repo_text.strip() else "",
         _history(task, max_retries),
+        _work_so_far(diff_text),
         _RULES,
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -80,10 +98,15 @@ def _history(task: Task, max_retries: int) -> str:
     return "\n\n".join(parts)
 
 
+def _work_so_far(diff: str) -> str:
+    return f"# The work so far\n\n```diff\n{trimmed(diff.strip(), _DIFF_CHARS)}\n```" if diff.strip() else ""
+
+
 def _title(setback: Setback) -> str:
     titles = {
         "gate": "The last attempt did not pass a gate. Mend what it found:",
         "rejected": "A person looked at the change and asks for this:",
+        "protected": "The last attempt changed what it may not.",
         "conflict": "The change conflicts with what landed meanwhile.",
         "no-change": "The last attempt changed nothing.",
     }

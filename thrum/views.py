@@ -47,8 +47,22 @@ _ATTEMPT = (
     "output_digest",
     "output_bytes",
     "tail",
+    "prompt_digest",
 )
-_CHECK = ("name", "verdict", "exit_code", "duration_s", "reason", "command", "tail", "output_digest")
+_CHECK = (
+    "name",
+    "verdict",
+    "exit_code",
+    "duration_s",
+    "reason",
+    "command",
+    "tests",
+    "details",
+    "on_base",
+    "failing_on_base",
+    "tail",
+    "output_digest",
+)
 
 
 def task_view(task: Mapping[str, Any]) -> Plain:

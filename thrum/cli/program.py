@@ -137,6 +137,7 @@ class Group(click.Group):
         "status": "status:status",
         "run": "run:run",
         "task": "program:task",
+        "gate": "program:gate",
         "completion": "completion:completion",
     },
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -155,6 +156,7 @@ def thrum() -> None:
         "show": "showing:show",
         "diff": "reading:diff",
         "log": "reading:log",
+        "prompt": "reading:prompt",
         "approve": "deciding:approve",
         "reject": "deciding:reject",
         "retry": "deciding:retry",
@@ -163,6 +165,11 @@ def thrum() -> None:
 )
 def task() -> None:
     """Queue tasks, look at them, and decide about them."""
+
+
+@click.group(cls=Group, commands_at={"run": "gating:run", "list": "gating:list_"})
+def gate() -> None:
+    """Run the gates by hand, and see what they consist of."""
 
 
 def run(args: Sequence[str]) -> int:

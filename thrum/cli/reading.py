@@ -1,8 +1,9 @@
-"""`thrum task diff` and `thrum task log`: what an attempt changed, and what its agent printed."""
+"""`thrum task diff`, `log` and `prompt`: what an attempt changed, printed, and was told."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -93,16 +94,13 @@ def _attempt(view: dict[str, Any], wanted: int | None) -> dict[str, Any]:
 
 def _print_kept(desk: Desk, task: str, attempt: dict[str, Any]) -> None:
     pieces: list[str] = []
-    offset, total = 0, 1
-    while attempt["output_digest"] and offset < total:
-        piece = desk.output(task, attempt["output_digest"], offset)
-        offset, total = offset + piece["bytes"], piece["total_bytes"]
+    total = 0
+    for piece in _kept(desk, task, attempt["output_digest"]):
+        total = piece["total_bytes"]
         if invocation().json:
             pieces.append(piece["text"])
         else:
             _write(piece["text"])
-        if not piece["bytes"]:
-            break
     if invocation().json:
         shown = {name: attempt[name] for name in ("ending", "reason", "exit_code", "output_bytes")}
         console.emit({"task": task, "attempt": attempt["token"], **shown, "text": "".join(pieces)})
@@ -111,6 +109,34 @@ def _print_kept(desk: Desk, task: str, attempt: dict[str, Any]) -> None:
         console.note(f"The agent of attempt {attempt['token']} printed nothing.")
     elif attempt["output_bytes"] > total:
         console.tell_warning(f"{total} of {attempt['output_bytes']} bytes were kept")
+
+
+def _kept(desk: Desk, task: str, digest: str) -> Iterator[dict[str, Any]]:
+    """The pieces of a kept output; none where there is no digest."""
+    offset, total = 0, 1 if digest else 0
+    while offset < total:
+        piece = desk.output(task, digest, offset)
+        yield piece
+        if not piece["bytes"]:
+            return
+        offset, total = offset + piece["bytes"], piece["total_bytes"]
+
+
+@click.command(cls=Command)
+@click.argument("task", metavar="ID")
+@click.option("--attempt", type=click.IntRange(1), default=None, help="Another attempt than the latest.")
+def prompt(task: str, attempt: int | None) -> None:
+    """Show what the agent of a task's attempt was told."""
+    session = Session.open()
+    with session.connected([session.owner(task)]) as desk:
+        chosen = _attempt(desk.task(task), attempt)
+        if not chosen["prompt_digest"]:
+            raise NotFoundError(f"attempt {chosen['token']} of {task} has no prompt yet", remedy="it is being prepared")
+        text = "".join(piece["text"] for piece in _kept(desk, task, chosen["prompt_digest"]))
+    if invocation().json:
+        console.emit({"task": task, "attempt": chosen["token"], "prompt": text})
+    else:
+        console.page(console.clean(text.rstrip("\n")))
 
 
 def _follow(desk: Desk, task: str, token: int) -> None:

@@ -98,9 +98,14 @@ def _ask(view: dict[str, Any], state: dict[str, Any], flags: list[dict[str, str]
     names = [actor["name"] for actor in state["actors"] if actor["name"].startswith("repo.")]
     with Client(state["endpoint"]) as client:
         view["schedule"] = _answer(client, "scheduler", GetSchedule(), flags) if "scheduler" not in gone else None
+        held = (view["schedule"] or {"faults": {}})["faults"]
+        flags += [_flag(f"nothing begins in {repo}: {why}") for repo, why in held.items()]
         for name in names:
             repo = name.removeprefix("repo.")
             row = None if name in gone else _answer(client, name, GetRepoStatus(), flags)
+            for check, commit in (row["red"] if row else {}).items():
+                text = f"{repo} is red: {check} fails on {commit[:12]}, which its tasks are based on"
+                flags.append(_flag(text, f"`thrum gate run --repo {repo} --commit {commit[:12]}` shows how"))
             fault = error_view("error", gone[name], "") if name in gone else None
             view["repos"].append(row if row is not None else {"repo": repo, "error": fault})
 

@@ -8,12 +8,15 @@ from thrum.files.lock import Holder, Lock, holder_of
 from thrum.files.outputs import OutputStore
 from thrum.files.private import runtime_directory, secret
 from thrum.files.removal import remove_tree
+from thrum.files.untrusted import open_untrusted, read_untrusted
 
 __all__ = [
     "Holder",
     "Lock",
     "OutputStore",
     "holder_of",
+    "open_untrusted",
+    "read_untrusted",
     "remove_tree",
     "runtime_directory",
     "secret",

@@ -32,7 +32,7 @@ class OutputStore:
             OSError: it could not be kept; `path` is still there.
         """
         digest, size = _digest_durably(path)
-        target = self._path(digest)
+        target = self.path(digest)
         self._make(target.parent)
         if target.exists():
             path.unlink()
@@ -44,7 +44,7 @@ class OutputStore:
     def keep(self, data: bytes) -> str:
         """Keep these bytes, durably, and return their digest."""
         digest = hashlib.sha256(data).hexdigest()
-        target = self._path(digest)
+        target = self.path(digest)
         self._make(target.parent)
         if not target.exists():
             write_atomically(target, data)
@@ -63,7 +63,7 @@ class OutputStore:
         if len(digest) != 64 or not set(digest) <= set("0123456789abcdef"):
             raise NotFoundError(f"{digest!r:.80} is not the digest of an output")
         try:
-            with self._path(digest).open("rb") as output:
+            with self.path(digest).open("rb") as output:
                 total = os.fstat(output.fileno()).st_size
                 output.seek(min(offset, total))
                 return output.read(min(limit, total)), total
@@ -83,7 +83,8 @@ class OutputStore:
                 os.replace(name, target)
             path.unlink()
 
-    def _path(self, digest: str) -> Path:
+    def path(self, digest: str) -> Path:
+        """Where the output with this digest lies, if it is kept."""
         return self._directory / digest[:2] / digest[2:]
 
     def _make(self, folder: Path) -> None:

@@ -82,6 +82,12 @@ class ObjectStore:
                     found[decoded(path)] = oid.decode()
         return found
 
+    def files(self, commit: str) -> tuple[str, ...]:
+        """The paths of all files of a commit, sorted; symbolic links and submodules are none."""
+        listing = self._apart(["ls-tree", "-r", "-z", "--full-tree", commit]).out
+        lines = (line.partition(b"\t") for line in listing.split(b"\0") if line)
+        return tuple(sorted(decoded(path) for facts, _, path in lines if facts.startswith(b"100")))
+
     def read_file(self, commit: str, path: str, *, limit_bytes: int = LIMIT_BYTES) -> bytes | None:
         """The content of a file in a commit; None if it has no such file. A larger one is a `GitError`."""
         oid = self.blobs(commit, [path]).get(path)

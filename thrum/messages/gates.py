@@ -20,6 +20,8 @@ class RunGate(Message):
     checks: tuple[Check, ...]
     vector: dict[str, str]
     fixture: str = ""
+    probe: bool = False
+    """Only look whether each check could run: make what it needs, find its programs, and run nothing of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

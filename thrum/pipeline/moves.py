@@ -107,10 +107,21 @@ def want_checks(draft: Draft, gate: Gate) -> None:
     attempt, candidate = latest(task), task.candidate
     if candidate is None:
         commit, tree, vector, number = attempt.head, attempt.tree, {task.repo: attempt.head}, attempt.token
+        base = attempt.base
     else:
         commit, tree, vector, number = candidate.commit, candidate.tree, candidate.vector, 0
+        base = candidate.base
     draft.want(
-        i.RunChecks(task=task.id, run=task.run, gate=gate, attempt=number, commit=commit, tree=tree, vector=vector)
+        i.RunChecks(
+            task=task.id,
+            run=task.run,
+            gate=gate,
+            attempt=number,
+            commit=commit,
+            tree=tree,
+            vector=vector,
+            base=base,
+        )
     )
 
 

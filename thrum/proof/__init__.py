@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from thrum.gate import Tests, Verdict
+from thrum.gate import Tally, Verdict
 from thrum.job import Outcome
 from thrum.values import dataclass
 
@@ -42,7 +42,7 @@ class Proof:
     """One line; empty where it passed."""
     details: str = ""
     """What the agent and a person should read first: the counterexample, the places, the assumptions."""
-    tests: Tests | None = None
+    tests: Tally | None = None
     """Each obligation, file or theorem counts as a test, and is named as one where it failed."""
     log: str = ""
     """Everything that was run and what it printed, for the kept output."""

@@ -54,7 +54,7 @@ def attached(directory: Path, project: Project, repos: tuple[str, ...]) -> Itera
         BusyError: another command has the project for itself, and does not end in time.
         ThrumError: none of the actors will answer: each was given up.
     """
-    places = _made(directory)
+    places = made(directory)
     deadline = time.monotonic() + WAIT_S
     lock = Lock(places.lock, kind="command", details={"endpoint": endpoint_of(directory)})
     while True:
@@ -131,7 +131,7 @@ def _supervised(directory: Path, project: Project, *, kind: str, agents: int, wo
     """A tree under a supervisor in a thread of this process, which lives until the tree is down."""
     from thrum.tree.supervisor import Supervisor
 
-    places = _made(directory)
+    places = made(directory)
     with _standing_lock(places, kind):
         supervisor = Supervisor(directory, project, kind=kind, agents=agents, work=work)
         started, errors = threading.Event(), list[BaseException]()
@@ -173,7 +173,7 @@ def supervise(directory: Path, project: Project, *, agents: int = 0, on_ready: C
     """
     from thrum.tree.supervisor import Supervisor
 
-    places = _made(directory)
+    places = made(directory)
     with _standing_lock(places, "up"):
         supervisor = Supervisor(directory, project, kind="up", agents=agents, work=True)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -200,7 +200,7 @@ def detach(directory: Path, *, agents: int = 0) -> dict[str, Any]:
     Raises:
         BusyError: it is up already, or did not come up; its log says why.
     """
-    places = _made(directory)
+    places = made(directory)
     holder = holder_of(places.lock)
     if holder is not None and holder.kind in KINDS:
         raise busy(directory, f"process {holder.pid}")
@@ -269,7 +269,7 @@ def reload(directory: Path) -> None:
     os.kill(holder.pid, signal.SIGUSR1)
 
 
-def _made(directory: Path) -> Places:
+def made(directory: Path) -> Places:
     """The project's places, its state directory made for its owner alone."""
     places = Places(directory)
     for folder in (places.state, places.snapshots, places.logs, places.outputs, places.stores):
