@@ -158,6 +158,18 @@ class Ledger:
             if attempt is not None and attempt.worker == worker:
                 self._nudges[task_id] = now
 
+    def worker_failed(self, worker: str, why: str, now: float) -> None:
+        """A worker cannot be kept alive: its attempt waits for the operator, and nothing else begins for a while.
+
+        What the attempt may have left is in its slot; it is pinned when a worker gets so far as to report it.
+        """
+        for task_id in [task_id for task_id, name in self._workers.items() if name == worker]:
+            attempt = self.tasks[task_id].attempt
+            if task_id in self._nudges and attempt is not None:
+                self._hold.begin(why, now)
+                ended = i.AttemptEnded(token=attempt.token, ending=AttemptEnding.COULD_NOT_RUN, reason=why)
+                self.complete(task_id, ended, now)
+
     def attempts_under_way(self, alive: Container[str]) -> bool:
         """True while a worker that is `alive`, or was heard of in this life, has an attempt, or an outcome is being
         taken over."""
@@ -312,7 +324,7 @@ class Ledger:
         if task is None or key in self._importing:
             return
         attempt = next((a for a in task.attempts if a.token == body.token), None)
-        if attempt is None or attempt.ending is not None:
+        if attempt is None or (attempt.ending is not None and (attempt.head or not body.bundle)):
             self._send(header.sender, m.AttemptAcknowledged(task=body.task, token=body.token))
             return
         self._importing.add(key)

@@ -9,10 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -22,20 +19,20 @@ from thrum import inputs as i
 from thrum.batch import Loaded
 from thrum.checks import definition_digest, gate_checks, gate_config, integration_set, requirement, share
 from thrum.config import IntegrationConfig, Project, RepoConfig
-from thrum.errors import AuthError, Exit, NotFoundError, StoreError, ThrumError
+from thrum.errors import AuthError, NotFoundError, StoreError, ThrumError
 from thrum.files import OutputStore, secret
 from thrum.gate import Gate, Verdict
 from thrum.messages import Envelope
 from thrum.messages import kinds as m
 from thrum.pipeline.draft import Rules
 from thrum.records import to_plain
-from thrum.sandbox.marks import MARK
 from thrum.storage import open_store
 from thrum.store import Store
 from thrum.wire import Dealer
 
 from . import base
 from .background import Background
+from .crew import Crew
 from .effects import Outcome, Worldly
 from .gate_runs import GatePlan
 from .ledger import Ledger
@@ -44,8 +41,6 @@ from .turn import ImportAttempt, Send
 
 log = logging.getLogger(__name__)
 
-WORKER_STOP_S = 20.0
-"""How long workers that have nothing to do any more may take to end."""
 GATES = (Gate.QUALITY, Gate.PROOF, Gate.INTEGRATION)
 
 
@@ -117,9 +112,7 @@ class RepoActor:
         self._ledger = Ledger(setup, loaded, epoch=told.incarnation)
         self._world = Worldly(told.project, repo, OutputStore(told.places.outputs), setup.integration_set)
         self._thread = Background[Outcome]()
-        self._workers: dict[str, subprocess.Popen[bytes]] = {}
-        self._ends: dict[str, int] = {}
-        """For each worker a descriptor that becomes readable when its process ends."""
+        self._crew = Crew(told)
         self._stopping = False
 
     def start(self, now: float) -> None:
@@ -133,15 +126,15 @@ class RepoActor:
         for envelope in envelopes:
             if not self._read(envelope):
                 self._ledger.receive(envelope, now)
-        for worker in [name for name, process in self._workers.items() if process.poll() is not None]:
-            os.close(self._ends.pop(worker))
-            # One that found its slot taken leaves it to a worker that outlived an earlier life of ours.
-            if self._workers.pop(worker).returncode != Exit.TRY_LATER:
+        for worker, failure in self._crew.ended().items():
+            if failure:
+                self._ledger.worker_failed(worker, failure, now)
+            else:
                 self._ledger.worker_gone(worker, now)
         if not self._serve_only:
             self._ledger.tick(now)
         self._commit(now)
-        if self._stopping and not self._ledger.attempts_under_way(self._workers):
+        if self._stopping and not self._ledger.attempts_under_way(self._crew):
             self.done = True
 
     def next_at(self) -> float:
@@ -149,7 +142,7 @@ class RepoActor:
 
     def wake_fds(self) -> tuple[int, ...]:
         # Not SIGCHLD: every git command of the effects would wake us.
-        return (self._thread.fd, *self._ends.values())
+        return (self._thread.fd, *self._crew.fds())
 
     def standing(self) -> tuple[tuple[str, ...], int, tuple[str, ...]]:
         return (), 0, ()
@@ -162,18 +155,7 @@ class RepoActor:
     def close(self) -> None:
         self._thread.close()
         self._store.close()
-        for end in self._ends.values():
-            os.close(end)
-        if self._stopping:
-            for worker in self._workers.values():
-                worker.terminate()
-            deadline = time.monotonic() + WORKER_STOP_S
-            for worker in self._workers.values():
-                try:
-                    worker.wait(max(0.0, deadline - time.monotonic()))
-                except subprocess.TimeoutExpired:
-                    worker.kill()  # what its attempt left is harvested by the next worker in its slot
-                    worker.wait()
+        self._crew.close(stop=self._stopping)
 
     # --- Steps --------------------------------------------------------------------------------------------------
 
@@ -256,7 +238,7 @@ class RepoActor:
             case i.BeginAttempt():
                 self._begin_attempt(effect)
             case i.EndAttempt():
-                self._see_worker(effect.worker)
+                self._see(effect.worker)
                 self._dealer.send(effect.worker, m.StopAttempt(task=effect.task, token=effect.token))
             case _:
                 raise ThrumError(f"an effect that the repo actor does not carry out: {effect}")
@@ -275,11 +257,15 @@ class RepoActor:
         elif outcome.given is not None:
             self._ledger.complete(outcome.effect.task, outcome.given, now)
 
+    def _see(self, worker: str) -> None:
+        if not self._stopping:
+            self._crew.see(worker)
+
     def _begin_attempt(self, effect: i.BeginAttempt) -> None:
         task = self._ledger.tasks[effect.task]
         attempt = task.attempt
         assert attempt is not None
-        self._see_worker(attempt.worker)
+        self._see(attempt.worker)
         body = m.RunAttempt(
             task=task.id,
             token=attempt.token,
@@ -290,27 +276,6 @@ class RepoActor:
             session=next((a.session for a in reversed(task.attempts[:-1]) if a.session), ""),
         )
         self._dealer.send(attempt.worker, body, attempt=attempt.token, ttl_s=10.0)
-
-    def _see_worker(self, worker: str) -> None:
-        """Have a process for the worker. One that outlived an earlier life of ours keeps its slot: the new one ends."""
-        if worker in self._workers or self._stopping:
-            return
-        told = self._told
-        log_path = told.places.logs / f"{worker}.log"
-        command = [sys.executable, "-m", "thrum.actors.worker", "--name", worker, "--endpoint", told.endpoint]
-        command += ["--snapshot", str(told.snapshot), "--watch", str(told.supervisor_pid)]
-        with log_path.open("ab") as log_file:
-            # A session of its own: the worker must outlive us, and no terminal's Ctrl-C is for it. By its mark the
-            # supervisor finds it, should nobody be left to end it.
-            self._workers[worker] = subprocess.Popen(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=log_file,
-                stderr=log_file,
-                start_new_session=True,
-                env={**os.environ, MARK: f"{told.places.mark}.process.{worker}"},
-            )
-        self._ends[worker] = os.pidfd_open(self._workers[worker].pid)
 
 
 def _refusal(error: ThrumError) -> m.Reply:

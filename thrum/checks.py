@@ -110,7 +110,7 @@ def sample(checks: Sequence[Check], ratio: float, strategy: str, task_id: str, a
     `task-id` chooses the same ones in each attempt of a task, `random` others in each; either choice is the same
     whenever it is made again.
     """
-    count = math.ceil(ratio * len(checks) - 1e-9)
+    count = max(1, math.ceil(ratio * len(checks) - 1e-9))
     if count >= len(checks):
         return tuple(checks)
     seed = task_id if strategy == "task-id" else f"{task_id}/{attempt}"

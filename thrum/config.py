@@ -42,7 +42,7 @@ Count = Annotated[int, Within(0, 1_000_000)]
 """Zero has a meaning of its own, which the field's text tells."""
 AtLeastOne = Annotated[int, Within(1, 1_000_000)]
 Dollars = Annotated[float, Within(0)]
-Ratio = Annotated[float, Within(0, 1)]
+Ratio = Annotated[float, Within(0.01, 1)]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

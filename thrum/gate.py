@@ -142,6 +142,8 @@ class GateResult:
     ended_at: float = 0.0
     definition: str = ""
     """Digest of the definitions of the checks that ran, so that a result can be told from one of other rules."""
+    configuration: str = ""
+    """Digest of the whole configuration that it ran under."""
     vector: dict[str, str] = field(default_factory=dict)
     share: float = 1.0
     """The share of the checks that ran; a result below 1 opens no branch."""

@@ -21,7 +21,7 @@ OPEN = "open"
     "--state",
     "states",
     multiple=True,
-    type=click.Choice([OPEN, *State], case_sensitive=False),
+    type=click.Choice([OPEN, *(state.value for state in State)], case_sensitive=False),
     help="Only in this state; repeatable. `open`: all that have not ended.",
 )
 def list_(repos: tuple[str, ...], states: tuple[str, ...]) -> int:

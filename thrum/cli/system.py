@@ -66,7 +66,8 @@ def _tell_up(state: dict[str, Any], as_json: bool) -> None:
         console.emit(state)
         return
     failed = [actor["name"] for actor in state.get("actors", ()) if actor["state"] == "failed"]
-    console.say(f"Thrum is up with {console.counted(len(state.get('actors', ())), 'actor')}.")
+    running = sum(actor["state"] == "running" for actor in state.get("actors", ()))
+    console.say(f"Thrum is up with {console.counted(running, 'process', 'processes')}.")
     if state.get("api"):
         console.say(f"Its API is at {state['api']}.")
     if failed:

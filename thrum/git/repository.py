@@ -196,11 +196,6 @@ class Repository(ObjectStore):
                 raise
         self._sync(ref)
 
-    def unpin(self, ref: str) -> None:
-        """Drop a name below `refs/thrum/`; one that does not exist is fine."""
-        _ours(ref)
-        self._git("update-ref", "--no-deref", "-d", ref)
-
     def pins(self, prefix: str = PINS) -> dict[str, str]:
         """The commits that are pinned under names which begin with the path `prefix`."""
         _ours(prefix)

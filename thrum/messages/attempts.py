@@ -18,7 +18,6 @@ class RunAttempt(Message):
     prompt: str
     backend: str
     session: str = ""
-    resume: bool = False
     wall_s: float = 3600.0
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import assert_never
 
 from thrum import inputs as i
@@ -34,6 +35,7 @@ def gate_finished(draft: Draft, given: i.GateFinished) -> None:
         ],
         "reason": result.reason,
     }
+    result = replace(result, configuration=draft.rules.configuration)
     kept = tuple(old for old in task.gates if (old.gate, old.commit) != (result.gate, result.commit))
     stalls = task.stalls if result.verdict is Verdict.COULD_NOT_RUN else 0
     draft.record("gate-finished", data, gates=(*kept, result), run="", stalls=stalls)
@@ -80,6 +82,7 @@ def go_on(draft: Draft) -> None:
                 reason="no reviewer is configured",
                 started_at=draft.now,
                 ended_at=draft.now,
+                configuration=draft.rules.configuration,
             )
             draft.record(
                 "gate-finished",

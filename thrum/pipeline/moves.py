@@ -54,7 +54,8 @@ def send_back(draft: Draft, cause: str, text: str, **changes: Any) -> None:
     changes |= {"setbacks": (*task.setbacks, setback), "run": ""}
     if task.retries >= draft.rules.max_retries:
         first_line = text.strip().splitlines()[0] if text.strip() else cause
-        give_up(draft, f"{cause} after {task.retries} retries: {first_line}", **changes)
+        times = f"{task.retries} {'retry' if task.retries == 1 else 'retries'}"
+        give_up(draft, f"{cause} after {times}: {first_line.strip()}", **changes)
         return
     changes["retries"] = task.retries + 1
     back_to_agent(draft, Step.RETRY, "retried", {"cause": cause, "retry": task.retries + 1}, **changes)
