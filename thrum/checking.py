@@ -24,7 +24,7 @@ from thrum.job import Ending, Job, Outcome
 from thrum.junit import read_junit
 from thrum.messages.gates import GateReported, RunGate
 from thrum.proof import Proof, Workbench
-from thrum.runners import ran_nothing
+from thrum.runners import ran_nothing, read_tests
 from thrum.sandbox import Sandbox, open_sandbox
 from thrum.setups import Provision, Setups, shell
 from thrum.values import dataclass
@@ -147,7 +147,7 @@ class CheckRunner:
         )
         outcome = rooms.sandbox.run(job, stop=stop)
         verdict, reason = judge(check, outcome)
-        tests = None
+        tests = read_tests(_whole_lines(outcome))
         if check.junit:
             tests, problem = _reported(rooms.workspace.tree, check.junit)
             if verdict is Verdict.PASSED and problem:
@@ -286,6 +286,12 @@ def judge(check: Check, outcome: Outcome) -> tuple[Verdict, str]:
             return (Verdict.FAILED, nothing) if nothing else (Verdict.PASSED, "")
         case _:
             return Verdict.FAILED, outcome.reason or f"exit code {outcome.exit_code}"
+
+
+def _whole_lines(outcome: Outcome) -> str:
+    """The end of the output from the beginning of a line on: half of a line would be read as another one."""
+    cut = outcome.output_bytes > len(outcome.tail.encode())
+    return outcome.tail.partition("\n")[2] if cut else outcome.tail
 
 
 def _prover(name: str) -> Callable[[Obligations, Workbench], Proof]:
