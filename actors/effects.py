@@ -20,6 +20,7 @@ from thrum.git.checkouts import Checkout
 from thrum.git.objects import Conflict
 from thrum.git.repository import Blocked, Landed, Moved, Repository
 from thrum.messages import kinds as m
+from thrum.names import number_of, owner
 from thrum.prompt import assemble
 from thrum.task import AttemptEnding, Task
 from thrum.values import dataclass
@@ -58,6 +59,16 @@ class Worldly:
             for name in members
             if name != repo.name and (other := project.repo(name)) is not None
         }
+
+    def highest_number(self) -> int:
+        """The highest number of a task that something is pinned of in the repository; 0 where nothing is."""
+        try:
+            pinned = self._git.pins()
+        except ThrumError as error:
+            log.warning("it cannot be seen which ids the repository knows: %s", error.message)
+            return 0
+        tasks = {ref.split("/")[3] for ref in pinned if ref.count("/") >= 3}
+        return max((number_of(task) for task in tasks if owner(task) == self._repo.name), default=0)
 
     def prepare_attempt(self, effect: i.PrepareAttempt, task: Task) -> i.Input:
         """Resolve and pin base and start, and put the prompt together."""

@@ -11,6 +11,7 @@ import json
 import logging
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -109,8 +110,11 @@ class RepoActor:
         self._store: Store = open_store(told.places.store(repo.name), repo=repo.name, deadline_s=10.0)
         loaded: Loaded = self._store.load()
         setup = setup_of(told.project, repo, secret(told.places.token))
-        self._ledger = Ledger(setup, loaded, epoch=told.incarnation)
         self._world = Worldly(told.project, repo, OutputStore(told.places.outputs), setup.integration_set)
+        if loaded.next_number == 1:
+            # A store that was lost: the repository still has what its tasks did, under their ids.
+            loaded = replace(loaded, next_number=self._world.highest_number() + 1)
+        self._ledger = Ledger(setup, loaded, epoch=told.incarnation)
         self._thread = Background[Outcome]()
         self._crew = Crew(told)
         self._stopping = False

@@ -87,13 +87,22 @@ class System:
         """Queue a task; its id."""
         return str(self.json("task", "add", "--repo", repo, "--title", title, *arguments)["id"])
 
-    def up(self) -> None:
-        """Bring the tree up in the background and return when it is ready."""
+    def up(self, *, cwd: Path | None = None) -> None:
+        """Bring the tree up in the background, begun in the folder `cwd`, and return when it is ready."""
         log = (self.directory / "up.log").open("ab")
         command = [sys.executable, "-P", "-m", "thrum", "--dir", str(self.directory), "up"]
-        self._up = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
+        self._up = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd=cwd
+        )
         log.close()
         self.until(lambda: tree.state(self.directory) is not None, "the tree to be up")
+
+    def down(self) -> None:
+        """Bring down in good order what `up` brought up."""
+        self.run("down")
+        assert self._up is not None
+        self._up.wait(30)
+        self._up = None
 
     def client(self) -> Client:
         """A client of the tree that is up."""

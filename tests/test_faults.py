@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -202,6 +203,21 @@ def test_a_list_of_tasks_of_any_length_is_told_whole(tmp_path: Path) -> None:
         with Office(system) as office:
             added = [office.add(f"Number {number}") for number in range(GetTasks().limit + 5)]
             assert [task["id"] for task in office.desk.tasks("one")] == added
+
+
+def test_a_store_that_was_lost_gives_no_id_a_second_time(tmp_path: Path) -> None:
+    for system in systems(tmp_path / "project", pipeline="[engine]\ngate_actors = 1\n"):
+        system.up()
+        with Office(system) as office:
+            for title in ("First", "Second"):
+                office.until(office.add(title), "awaiting-approval")
+        system.down()
+        shutil.rmtree(system.directory / ".thrum/store")
+        system.up()
+        with Office(system) as office:
+            task = office.add("After the loss")
+            assert task == "one-3"
+            assert office.land(task)["state"] == "merged"
 
 
 def test_work_that_cannot_be_harvested_is_set_aside_and_named(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -148,7 +149,7 @@ def test_an_agent_that_changes_nothing_fails_once_its_retries_are_used_up(office
     task = office.add("LAZY")
     view = office.until(task, "failed")
     assert (view["retries"], len(view["attempts"])) == (1, 2)
-    assert "no-change after 1 retries" in view["reason"]
+    assert "no-change after 1 retry" in view["reason"]
     assert not office.events(task, "gate-started")
 
 
@@ -191,6 +192,34 @@ def test_an_attempt_whose_agent_is_missing_waits_for_the_operator_and_goes_on_on
     view = office.until(task, "awaiting-approval")
     assert [attempt["ending"] for attempt in view["attempts"]] == ["could-not-run", "finished"]
     assert (view["retries"], view["interruptions"]) == (0, 0)
+
+
+def test_a_file_in_the_folder_that_thrum_was_started_in_is_no_module_of_a_worker(tmp_path: Path) -> None:
+    here, seen = tmp_path / "here", tmp_path / "seen"
+    here.mkdir()
+    for name in ("msgpack", "zmq", "thrum"):
+        (here / f"{name}.py").write_text(f"open({str(seen)!r}, 'a').write({name!r})\nraise SystemExit(1)\n")
+    for system in systems(tmp_path / "project", pipeline="[engine]\ngate_actors = 1\n"):
+        system.up(cwd=here)
+        with Office(system) as office:
+            office.until(office.add("Write a line"), "awaiting-approval")
+    assert not seen.exists()
+
+
+def test_a_worker_that_cannot_begin_is_given_up_and_its_task_waits_with_the_reason(tmp_path: Path) -> None:
+    for system in systems(tmp_path / "project", pipeline="[engine]\ngate_actors = 1\n"):
+        system.up()
+        work = system.directory / ".thrum/work"
+        work.mkdir(parents=True, exist_ok=True)
+        (work / "one").write_text("in the way of its slots\n")
+        with Office(system) as office:
+            task = office.add("Write a line")
+            view = office.until(task, "pending", waiting_for="operator")
+            assert "worker.one.1 ended 5 times as soon as it had begun" in view["reason"]
+            assert view["retries"] == 0
+            (work / "one").unlink()
+            office.decide(RetryTask, task)
+            office.until(task, "awaiting-approval")
 
 
 def test_an_attempt_under_way_when_the_system_is_told_to_end_goes_on_later_from_its_work(office: Office) -> None:

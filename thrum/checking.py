@@ -83,8 +83,8 @@ class CheckRunner:
             if first:
                 remove_tree(out)
                 out.mkdir(parents=True)
-            commit = asked.vector[check.repo]
             rooms = self._room(check.repo)
+            commit = asked.vector[check.repo]
             rooms.workspace.prepare(commit)
             provision = rooms.setups.provide(commit, rooms.workspace, stop=stop)
             if asked.probe:

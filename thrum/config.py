@@ -96,6 +96,7 @@ class EngineConfig:
     worktrees_dir: str = ".thrum/work"
     """Where the clones and checkouts of agents and gates lie."""
     max_retries: Count = 3
+    """How often a task goes back to its agent by itself before it has failed."""
     agents: AtLeastOne = 4
     """Agents at work at once, over all repositories."""
     gate_actors: Count = 0
@@ -103,8 +104,11 @@ class EngineConfig:
     reapprove: Literal["never", "overlap"] = "never"
     """When a moved base voids an approval: never while the merge is clean, or once a landing touched its files."""
     max_interruptions: Count = 5
+    """How often a task may lose its worker before it has failed."""
     max_rebuilds: Count = 10
+    """How often a candidate is built anew as its branch moved, before a person is asked again."""
     max_wait_s: LimitOrZero = 86400.0
+    """How long altogether a task waits for rate limits and quotas before it has failed."""
     pause_when_red: bool = False
     """Begin no task of a repository while the commit that they would be based on fails one of its checks itself."""
     attempt_limit_mb: AtLeastOne = 512
@@ -194,7 +198,9 @@ class CheckConfig:
     timeout_s: LimitOrZero = 0.0
     """0 means the gate's."""
     env: dict[str, str] = field(default_factory=dict)
+    """Variables set for it."""
     network: bool = False
+    """Whether it reaches the network; what it says is then never taken over for landing."""
     expect_tests: bool = False
     """True: a run in which no test was executed has failed."""
     junit: str = ""
@@ -225,8 +231,11 @@ class BackendConfig:
     prompt_stdin: bool = False
     """True: the prompt goes to standard input. It also does when it is too long for an argument."""
     model: str = ""
+    """The model that `{model}` passes on, and that a role may name it by."""
     provider: str = ""
+    """Of a chat: whose API it is."""
     base_url: str = ""
+    """Of a chat: where that API is, where it is not the provider's own."""
     api_key_env: str = ""
     """Name of the variable that holds the key; it is passed to the agent under the same name."""
     env: dict[str, str] = field(default_factory=dict)
@@ -307,6 +316,7 @@ class SubsampleConfig:
     gate2_ratio: Ratio = 1.0
     gate3_ratio: Ratio = 1.0
     seed_strategy: Literal["task-id", "random"] = "task-id"
+    """`task-id`: the same share in each attempt of a task; `random`: another one in each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,12 @@ def id_of(repo: str, number: int) -> str:
     return f"{repo}-{number}"
 
 
+def number_of(task: str) -> int:
+    """The number of a task's id; 0 where it ends in none."""
+    number = task.rpartition("-")[2]
+    return int(number) if number.isdecimal() and number.isascii() else 0
+
+
 def owner(task: str) -> str:
     """The repository that a task's id names: everything before its last `-`; empty where there is none."""
     return task.rpartition("-")[0]

@@ -18,7 +18,8 @@ KINDS = ("up", "run")
 def state(directory: Path) -> dict[str, Any] | None:
     """What is up, None if nothing is: `{kind, pid, endpoint, digest, api, actors: [{name, pid, restarts, state, …}]}`.
 
-    An actor's `state` is running, restarting or failed: given up, for `reason`, and tried `again` or not.
+    An actor's `state` is running, restarting or failed: given up. `reason` is what it ended with, where it is not
+    running; one that was given up is tried `again` or not.
     """
     places = Places(directory)
     holder = holder_of(places.lock)

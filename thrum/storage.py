@@ -6,6 +6,7 @@ The only module that knows LevelDB. It never repairs: what fails its check is mo
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 import tempfile
 import time
@@ -61,7 +62,8 @@ def examine(path: Path) -> Verification:
     try:
         return _verify_copy(path, paranoid=True)
     except StoreDamagedError as error:
-        problem = error.message
+        # What names a file of the copy helps nobody.
+        problem = re.sub(r"\S*/thrum-examine-[^/]*/store/", "", error.message)
     try:
         found = _verify_copy(path, paranoid=False)
     except StoreDamagedError:

@@ -218,7 +218,10 @@ def _tell(left: Remaining, report: dict[str, Any]) -> None:
         console.emit({"exit_code": code, "task": None, **to_plain(left), "spent_usd": report["spent_usd"]})
         return
     counts = ", ".join(f"{number} {state}" for state, number in left.states.items())
-    console.say(f"Tasks: {counts or 'none'}." + (f" Spent: ${report['spent_usd']:.2f}." if report["spent_usd"] else ""))
+    nothing = "unknown" if left.away else "none"
+    console.say(
+        f"Tasks: {counts or nothing}." + (f" Spent: ${report['spent_usd']:.2f}." if report["spent_usd"] else "")
+    )
     for title, tasks in (
         ("Failed in this run", left.failed_now),
         ("Waits for an operator (then: thrum task retry ID)", left.operator),

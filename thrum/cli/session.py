@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from thrum.cli.program import invocation
-from thrum.errors import UsageError
+from thrum.errors import BusyError, UsageError
 
 if TYPE_CHECKING:
     from thrum.client import Client
@@ -97,7 +97,17 @@ class Session:
         from thrum.places import Places
 
         with self._client(tuple(dict.fromkeys(repos))) as client:
-            yield Desk(client, self.repos, secret(Places(self.directory).token))
+            try:
+                yield Desk(client, self.repos, secret(Places(self.directory).token))
+            except BusyError as error:
+                raise BusyError(f"{error.message}{self._ended()}", remedy=error.remedy) from error
+
+    def _ended(self) -> str:
+        """What those actors ended with that are being started anew."""
+        from thrum.standing import state
+
+        rows = (state(self.directory) or {"actors": ()})["actors"]
+        return "".join(f"; {row['name']} ended: {row['reason']}" for row in rows if row["state"] == "restarting")
 
     def _client(self, repos: tuple[str, ...]) -> AbstractContextManager[Client]:
         if self.state is not None:

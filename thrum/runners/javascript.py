@@ -7,7 +7,7 @@ import re
 from thrum.gate import Tally
 from thrum.runners.tally import counted, together_if_any, told
 
-_JEST_TOTAL = re.compile(r"Tally: +(.+)")
+_JEST_TOTAL = re.compile(r"Tests: +(.+)")
 _JEST_NONE = re.compile(r"No tests found, exiting with code [0-9]+")
 _JEST_FILE = re.compile(r"(PASS|FAIL) (\S.*?)(?: \([0-9.]+ m?s\))?")
 _JEST_BULLET = re.compile(r"  ● (.+)")

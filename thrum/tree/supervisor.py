@@ -58,6 +58,8 @@ class _Child:
     restarts: int = 0
     start_at: float = 0.0
     failed: str = ""
+    reason: str = ""
+    """What its last life ended with."""
 
 
 class Supervisor:
@@ -160,7 +162,7 @@ class Supervisor:
         os.close(child.pidfd)
         child.process, child.pidfd = None, -1
         recent = [at for at in child.started if at > time.monotonic() - WINDOW_S]
-        words = last_words(name, self._places.logs)
+        words = child.reason = last_words(name, self._places.logs)
         if code == DAMAGED or len(recent) > RESTARTS:
             child.failed = words
             log.error("%s is given up; `thrum status` says why", name, extra={"exit_code": code, "reason": words})
@@ -269,6 +271,6 @@ def _row(child: _Child) -> dict[str, Any]:
         "pid": child.process.pid if child.process is not None else None,
         "restarts": child.restarts,
         "state": state,
-        "reason": child.failed,
+        "reason": child.reason if child.process is None else "",
         "again": bool(child.failed and child.start_at),
     }
