@@ -5,9 +5,11 @@ With THRUM_TEST_REQUIRE_ALL=1 nothing is skipped: what is missing makes its test
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 import subprocess
+import sys
 from functools import cache
 
 import pytest
@@ -19,8 +21,8 @@ from thrum.sandbox.cgroup import Group, Limits
 def missing(name: str) -> str:
     """Why a requirement is not met here; empty if it is.
 
-    Names: `root`, `no-root`, `docker` (an engine that answers), `cgroup-writable`, `bwrap` (one that works), or
-    any program.
+    Names: `root`, `no-root`, `docker` (an engine that answers), `cgroup-writable`, `bwrap` (one that works), `z3 for
+    Python` (the module, for the interpreter that runs the tests), or any program.
     """
     match name:
         case "root":
@@ -31,6 +33,8 @@ def missing(name: str) -> str:
             return "" if _succeeds("docker", "info") else "no docker engine answers"
         case "bwrap":
             return "" if _succeeds("bwrap", "--unshare-all", "--ro-bind", "/", "/", "true") else "no working bubblewrap"
+        case "z3 for Python":
+            return "" if importlib.util.find_spec("z3") else f"no module z3 for {sys.executable}: pip install z3-solver"
         case "cgroup-writable":
             return _missing_groups()
     return "" if shutil.which(name) else f"no {name} on PATH"

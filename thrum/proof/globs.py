@@ -1,0 +1,60 @@
+"""Which files of a commit the globs of a configuration mean. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from functools import cache
+
+_PIECE = re.compile(r"\[!?\]?[^\]/]*\]|\*+|\?|.", re.DOTALL)
+
+
+def chosen(globs: Iterable[str], files: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The files that at least one glob matches, sorted, each once; and the globs that match none."""
+    known = tuple(files)
+    found: set[str] = set()
+    idle: list[str] = []
+    for glob in globs:
+        matching = {path for path in known if matches(glob, path)}
+        found |= matching
+        if not matching:
+            idle.append(glob)
+    return tuple(sorted(found)), tuple(idle)
+
+
+def matches(glob: str, path: str) -> bool:
+    """Whether the glob means this path, both relative to the same folder, with `/`.
+
+    `*` and `?` match within a name, a dot in front included; `[ab]`, `[a-c]` and `[!a]` match one character; `**`
+    between slashes matches any number of folders, none too, and at the end all that lies below.
+    """
+    return _compiled(glob).fullmatch(path) is not None
+
+
+@cache
+def _compiled(glob: str) -> re.Pattern[str]:
+    *folders, last = [name for name in glob.split("/") if name not in ("", ".")] or [""]
+    text = "".join("(?:[^/]+/)*" if name == "**" else _name(name) + "/" for name in folders)
+    return re.compile(text + (".+" if last == "**" else _name(last)), re.DOTALL)
+
+
+def _name(glob: str) -> str:
+    return "".join(map(_translated, _PIECE.findall(glob)))
+
+
+def _translated(piece: str) -> str:
+    if piece.startswith("*"):
+        return "[^/]*"
+    if piece == "?":
+        return "[^/]"
+    if len(piece) > 1:
+        inside = piece[1:-1]
+        negated = inside.startswith("!")
+        return f"(?!/)[{'^' if negated else ''}{_escaped(inside[negated:])}]"
+    return re.escape(piece)
+
+
+def _escaped(inside: str) -> str:
+    # A range whose ends are the wrong way round matches nothing of its own, as in a shell.
+    ranges = re.sub(r"(.)-(.)", lambda found: found[0] if found[1] <= found[2] else "", inside, flags=re.DOTALL)
+    return re.sub(r"([\\\]\[^&~|])", r"\\\1", ranges) or r"^\s\S"
