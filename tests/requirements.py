@@ -21,8 +21,9 @@ from thrum.sandbox.cgroup import Group, Limits
 def missing(name: str) -> str:
     """Why a requirement is not met here; empty if it is.
 
-    Names: `root`, `no-root`, `docker` (an engine that answers), `cgroup-writable`, `bwrap` (one that works), `z3 for
-    Python` (the module, for the interpreter that runs the tests), or any program.
+    Names: `root`, `no-root`, `docker` (an engine that answers), `cgroup-writable`, `bwrap` (one that works),
+    `rocq` (its compiler and its checker, under either of their names), `z3 for Python` (the module, for the
+    interpreter that runs the tests), or any program.
     """
     match name:
         case "root":
@@ -33,6 +34,9 @@ def missing(name: str) -> str:
             return "" if _succeeds("docker", "info") else "no docker engine answers"
         case "bwrap":
             return "" if _succeeds("bwrap", "--unshare-all", "--ro-bind", "/", "/", "true") else "no working bubblewrap"
+        case "rocq":
+            both = _any_of("coqc", "rocq") and _any_of("coqchk", "rocqchk", "rocq")
+            return "" if both else "no Rocq compiler and checker on PATH"
         case "z3 for Python":
             return "" if importlib.util.find_spec("z3") else f"no module z3 for {sys.executable}: pip install z3-solver"
         case "cgroup-writable":
@@ -60,3 +64,7 @@ def _missing_groups() -> str:
         return f"no writable control group for {', '.join(group.missing)}" if group.missing else ""
     finally:
         group.close()
+
+
+def _any_of(*programs: str) -> bool:
+    return any(map(shutil.which, programs))

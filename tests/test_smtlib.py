@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.requirements import needs
-from thrum.proof.globs import chosen, matches
 from thrum.proof.models import model_lines, value
 from thrum.proof.smtlib import (
     MOST_CHARS,
@@ -365,41 +364,3 @@ def test_the_solver_understands_what_is_rewritten() -> None:
     assert len(told.remarks) == 1
     assert "line 9 " in told.remarks[0]
     assert model_lines(told.answers[1].model, script.declared) == ("a b = 5", 's = "a""b ;|("')
-
-
-# --- Globs --------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("glob", "paths", "others"),
-    [
-        ("*.smt2", ["a.smt2", ".smt2", ".a.smt2"], ["b/a.smt2", "a.smt2x", "a.smt2/b"]),
-        ("**/*.smt2", ["a.smt2", "b/a.smt2", "b/c/a.smt2"], ["a.smt", "b/smt2"]),
-        ("proofs/**", ["proofs/a", "proofs/a/b"], ["proofs", "proofs2/a", "x/proofs/a"]),
-        ("proofs/**/a.v", ["proofs/a.v", "proofs/b/c/a.v"], ["proofsa.v", "proofs/ba.v"]),
-        ("a**b", ["ab", "axb"], ["a/b", "a/x/b"]),
-        ("?.v", ["a.v", "é.v"], [".v", "ab.v", "/.v"]),
-        ("[a-c]x[!0-9]", ["axb", "cx-"], ["dxb", "ax0", "ax/", "ax"]),
-        ("[b-a]x", [], ["ax", "bx", "-x"]),
-        ("[]]a[^]", ["]a^"], ["a^", "]ab"]),
-        ("./a//b.v", ["a/b.v"], ["b.v"]),
-        ("a.v", ["a.v"], ["axv", "A.v"]),
-        ("a[", ["a["], ["a"]),
-        ("{a,b}\n+", ["{a,b}\n+"], ["a", "b"]),
-        ("", [], ["a"]),
-    ],
-)
-def test_a_glob_means_these_paths_and_no_others(glob: str, paths: list[str], others: list[str]) -> None:
-    assert [path for path in paths if not matches(glob, path)] == []
-    assert [path for path in others if matches(glob, path)] == []
-
-
-@given(st.text(alphabet="a[]!^-/*?.\\&~|b"), st.text(alphabet="ab/.-^]["))
-def test_any_glob_can_be_asked(glob: str, path: str) -> None:
-    matches(glob, path)
-
-
-def test_files_are_chosen_once_and_idle_globs_are_told() -> None:
-    files = ["b.smt2", "a.smt2", "c.v"]
-    assert chosen(["*.smt2", "a*", "x*", "**"], files) == (("a.smt2", "b.smt2", "c.v"), ("x*",))
-    assert chosen([], files) == ((), ())

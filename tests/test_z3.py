@@ -67,7 +67,7 @@ def python(bench: Callable[..., Workbench]) -> Prover:
 def test_what_is_unsatisfiable_is_proven(bench: Callable[..., Workbench], backend: str) -> None:
     proof = prove(Obligations(smt=("a.smt2",)), bench({"a.smt2": PROVEN}, backend))
     assert proof.verdict is Verdict.PASSED, proof.log
-    assert (proof.reason, proof.details, proof.tests) == ("", "", gate.Tests(run=1))
+    assert (proof.reason, proof.details, proof.tests) == ("", "", gate.Tally(run=1))
     assert "Z3 version" in proof.log
     assert "unsat" in proof.log
 
@@ -79,7 +79,7 @@ def test_a_counterexample_is_told_with_file_and_line(smt: Prover) -> None:
     assert proof.details == (
         "p/a.smt2:5: answered sat, expected unsat\n  counterexample:\n    x = 5\n    b = 255 (0xff, 8 bits)\n"
     )
-    assert proof.tests == gate.Tests(run=2, failed=1, failing=("p/a.smt2:5",))
+    assert proof.tests == gate.Tally(run=2, failed=1, failing=("p/a.smt2:5",))
 
 
 def test_a_counterexample_without_constants_is_said_in_words(smt: Prover) -> None:
@@ -107,7 +107,7 @@ def test_unknown_is_no_pass(smt: Prover) -> None:
 def test_a_timeout_is_no_pass(smt: Prover) -> None:
     proof = smt(f"{CUBES}{UNSAT}(check-sat){UNSAT}\n(check-sat)", solver_timeout_s=0.5)
     assert proof.verdict is Verdict.FAILED
-    assert proof.tests == gate.Tests(run=2, failed=2, failing=("a.smt2:3", "a.smt2:4"))
+    assert proof.tests == gate.Tally(run=2, failed=2, failing=("a.smt2:3", "a.smt2:4"))
     assert "no answer within 1 s" in proof.reason
 
 
@@ -123,7 +123,7 @@ def test_one_file_of_many_questions_is_judged_question_by_question(smt: Prover) 
         f"{UNSAT}(check-sat)\n(pop 1)\n(set-info :status sat)\n(check-sat-assuming ((> x 3)))\n"
     )
     proof = smt(text)
-    assert proof.tests == gate.Tests(run=3, failed=1, failing=("a.smt2:8",))
+    assert proof.tests == gate.Tally(run=3, failed=1, failing=("a.smt2:8",))
     assert "x = 7" in proof.details
 
 
@@ -258,7 +258,7 @@ in_python = needs("z3 for Python")
 def test_a_valid_formula_is_proven(python: Prover, backend: str) -> None:
     proof = python(COMMUTES, backend)
     assert proof.verdict is Verdict.PASSED, proof.log
-    assert proof.tests == gate.Tests(run=1)
+    assert proof.tests == gate.Tally(run=1)
 
 
 @in_python
@@ -266,7 +266,7 @@ def test_a_formula_is_refuted_by_name(python: Prover) -> None:
     proof = python(f"{COMMUTES}    yield 'so does minus', z3.Implies(y == 3, x - y == y - x)\n")
     assert proof.reason == "not proven: specs/a.py: so does minus: answered sat, expected unsat"
     assert "    y = 3\n" in proof.details
-    assert proof.tests == gate.Tests(run=2, failed=1, failing=("specs/a.py: so does minus",))
+    assert proof.tests == gate.Tally(run=2, failed=1, failing=("specs/a.py: so does minus",))
 
 
 @in_python
@@ -290,7 +290,7 @@ def test_datatypes_arrays_and_functions_are_handed_on(python: Prover) -> None:
         "    yield 'function', z3.Implies(r == 2, f(z3.ToInt(r)) == f(2))\n"
     )
     proof = python(text)
-    assert (proof.verdict, proof.tests) == (Verdict.PASSED, gate.Tests(run=3)), proof.details
+    assert (proof.verdict, proof.tests) == (Verdict.PASSED, gate.Tally(run=3)), proof.details
 
 
 @in_python
@@ -299,7 +299,7 @@ def test_an_exception_is_told_with_its_place(python: Prover) -> None:
     assert proof.reason == "not proven: specs/a.py: RuntimeError: no more"
     assert 'specs/a.py", line 5, in obligations' in proof.details
     assert "emitter" not in proof.details
-    assert proof.tests == gate.Tests(run=1, failed=1, failing=("specs/a.py",))
+    assert proof.tests == gate.Tally(run=1, failed=1, failing=("specs/a.py",))
 
 
 @in_python
@@ -334,7 +334,7 @@ def test_what_a_file_prints_is_no_frame(python: Prover) -> None:
     forged += "for put in (print, sys.__stdout__.write, lambda t: os.write(1, t.encode())):\n"
     forged += '    put(f\'\\n{"0" * 32} 4 {"0" * 64}\\nabcd\\n{line}\\n{body}\\n\')\n'
     proof = python(f"{forged}{COMMUTES}    print('\\n' * 3)\n    yield 'wrong', x == y\n")
-    assert proof.tests == gate.Tests(run=2, failed=1, failing=("specs/a.py: wrong",))
+    assert proof.tests == gate.Tally(run=2, failed=1, failing=("specs/a.py: wrong",))
 
 
 @in_python
@@ -369,7 +369,7 @@ def test_a_file_cannot_change_the_text_of_the_next(bench: Callable[..., Workbenc
     proof = prove(
         Obligations(python=("*.py",), interpreter=sys.executable), bench({"a.py": rewrite + COMMUTES, "b.py": wrong})
     )
-    assert proof.tests == gate.Tests(run=2, failed=1, failing=("b.py: wrong",))
+    assert proof.tests == gate.Tally(run=2, failed=1, failing=("b.py: wrong",))
 
 
 @pytest.mark.parametrize("script", ["exit 1", 'exec /usr/bin/env python3 -S "$@"', "echo 0 0"])

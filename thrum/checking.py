@@ -295,13 +295,14 @@ def _whole_lines(outcome: Outcome) -> str:
 
 
 def _prover(name: str) -> Callable[[Obligations, Workbench], Proof]:
+    # Imported here: most repositories prove nothing.
     if name == "z3":
-        from thrum.proof import z3
+        from thrum.proof.z3 import prove as prove_smt
 
-        return z3.prove
-    from thrum.proof import rocq
+        return prove_smt
+    from thrum.proof.rocq import prove as prove_rocq
 
-    return rocq.prove
+    return prove_rocq
 
 
 def _reported(tree: Path, path: str) -> tuple[Tally | None, str]:

@@ -1,4 +1,4 @@
-"""Which paths of a repository a pattern means: `*` and `?` stay within a folder, `**` crosses them. Pure."""
+"""Which paths of a repository the globs of a configuration mean: `*` stays within a folder, `**` crosses them. Pure."""
 
 from __future__ import annotations
 
@@ -6,45 +6,65 @@ import re
 from collections.abc import Iterable, Sequence
 from functools import cache
 
+_PIECE = re.compile(r"\[!?\]?[^\]/]*\]|\*+|\?|.", re.DOTALL)
 
-def matching(paths: Sequence[str], patterns: Iterable[str]) -> dict[str, tuple[str, ...]]:
-    """For each pattern the paths that it matches, in their order.
 
-    Paths and patterns are relative to the repository's root, with `/`. A pattern matches a whole path, case and all;
-    `**` as a folder stands for any number of folders, also none, and at the end for everything below.
+def chosen(globs: Iterable[str], files: Iterable[str]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The files that at least one glob matches, sorted, each once; and the globs that match none."""
+    known = tuple(files)
+    found: set[str] = set()
+    idle: list[str] = []
+    for glob in globs:
+        matching = {path for path in known if matches(glob, path)}
+        found |= matching
+        if not matching:
+            idle.append(glob)
+    return tuple(sorted(found)), tuple(idle)
+
+
+def matching(files: Sequence[str], globs: Iterable[str]) -> dict[str, tuple[str, ...]]:
+    """For each glob the files that it matches, in their order."""
+    return {glob: tuple(path for path in files if matches(glob, path)) for glob in globs}
+
+
+def matched(files: Iterable[str], globs: Sequence[str]) -> tuple[str, ...]:
+    """The files that any of the globs matches, in their order."""
+    return tuple(path for path in files if any(matches(glob, path) for glob in globs))
+
+
+def matches(glob: str, path: str) -> bool:
+    """Whether the glob means this path, both relative to the same folder, with `/`.
+
+    `*` and `?` match within a name, a dot in front included; `[ab]`, `[a-c]` and `[!a]` match one character; `**`
+    between slashes matches any number of folders, none too, and at the end all that lies below.
     """
-    return {pattern: tuple(path for path in paths if _compiled(pattern).fullmatch(path)) for pattern in patterns}
-
-
-def matched(paths: Iterable[str], patterns: Iterable[str]) -> tuple[str, ...]:
-    """The paths that any of the patterns matches, in their order."""
-    compiled = [_compiled(pattern) for pattern in patterns]
-    return tuple(path for path in paths if any(pattern.fullmatch(path) for pattern in compiled))
+    return _compiled(glob).fullmatch(path) is not None
 
 
 @cache
-def _compiled(pattern: str) -> re.Pattern[str]:
-    return re.compile(_regex(pattern), re.DOTALL)
+def _compiled(glob: str) -> re.Pattern[str]:
+    *folders, last = [name for name in glob.split("/") if name not in ("", ".")] or [""]
+    text = "".join("(?:[^/]+/)*" if name == "**" else _name(name) + "/" for name in folders)
+    return re.compile(text + (".+" if last == "**" else _name(last)), re.DOTALL)
 
 
-def _regex(pattern: str) -> str:
-    folders = pattern.removeprefix("./").split("/")
-    text = ""
-    for i, part in enumerate(folders):
-        last = i == len(folders) - 1
-        if part == "**":
-            text += ".+" if last else "(?:[^/]+/)*"
-        else:
-            text += "".join(map(_piece, re.findall(r"\[!?\]?[^\]/]*\]|.", part, re.DOTALL))) + ("" if last else "/")
-    return text
+def _name(glob: str) -> str:
+    return "".join(map(_translated, _PIECE.findall(glob)))
 
 
-def _piece(piece: str) -> str:
-    if piece == "*":
+def _translated(piece: str) -> str:
+    if piece.startswith("*"):
         return "[^/]*"
     if piece == "?":
         return "[^/]"
-    if len(piece) > 2 and piece.startswith("["):
-        inside = piece[1:-1].replace("\\", r"\\").replace("[", r"\[").replace("&", r"\&").replace("|", r"\|")
-        return f"(?!/)[^{inside[1:]}]" if inside.startswith("!") else f"[{inside.replace('^', chr(92) + '^')}]"
+    if len(piece) > 1:
+        inside = piece[1:-1]
+        negated = inside.startswith("!")
+        return f"(?!/)[{'^' if negated else ''}{_escaped(inside[negated:])}]"
     return re.escape(piece)
+
+
+def _escaped(inside: str) -> str:
+    # A range whose ends are the wrong way round matches nothing of its own, as in a shell.
+    ranges = re.sub(r"(.)-(.)", lambda found: found[0] if found[1] <= found[2] else "", inside, flags=re.DOTALL)
+    return re.sub(r"([\\\]\[^&~|])", r"\\\1", ranges) or r"^\s\S"

@@ -14,10 +14,10 @@ import secrets
 import zlib
 from importlib import resources
 
-from thrum.gate import MOST_NAMES, Obligations, Tests, Verdict
+from thrum.gate import MOST_NAMES, Obligations, Tally, Verdict
+from thrum.globs import chosen
 from thrum.job import Ending, Outcome
 from thrum.proof import Proof, Workbench
-from thrum.proof.globs import chosen
 from thrum.proof.models import model_lines
 from thrum.proof.smtlib import Answer, Question, Script, Transcript, read_script, read_transcript, rewritten
 from thrum.values import dataclass
@@ -115,7 +115,7 @@ class _Prover:
     def proof(self) -> Proof:
         """What was found."""
         failures = self._failures
-        tests = Tests(
+        tests = Tally(
             run=self._asked, failed=len(failures), failing=tuple(_plain(one.name) for one in failures[:MOST_NAMES])
         )
         if not failures:
