@@ -10,11 +10,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container
 from dataclasses import replace
-from itertools import takewhile
 from typing import Any
 
 from thrum import inputs as i
-from thrum.batch import KeptReply, Loaded
+from thrum.batch import Loaded
 from thrum.errors import NotFoundError, ThrumError
 from thrum.intake import check_new_task
 from thrum.messages import kinds as m
@@ -24,14 +23,13 @@ from thrum.records import to_plain
 from thrum.task import ENDS, AttemptEnding, Event, State, Task, WaitingFor
 
 from .gate_runs import GateRuns
-from .hold import Hold
 from .landing import Landings
 from .people import admit, input_of, new_task, page_of, status_of, summary
-from .preflight import Preflight
+from .readiness import Readiness
+from .replies import Replies
 from .setup import Setup
 from .turn import Gathered, ImportAttempt, Send, Turn
 
-REPLY_KEPT_S = 86_400.0
 ANNOUNCE_S = 5.0
 NUDGE_S = 3.0
 """A worker that was told something and does not answer is told again after this."""
@@ -50,8 +48,7 @@ class Ledger:
         self._landings = Landings(setup, loaded)
         self._seq = loaded.last_seq
         self._next_number = loaded.next_number
-        self._replies = dict(sorted(loaded.replies.items(), key=lambda item: item[1].at))
-        """Oldest first."""
+        self._replies = Replies(loaded)
         self._runs = GateRuns(setup.plans)
         self._notes: dict[str, tuple[str, str]] = {}
         self._importing: set[tuple[str, int]] = set()
@@ -61,8 +58,7 @@ class Ledger:
         self._nudges: dict[str, float] = {}
         self._wakes: dict[str, float] = {}
         self._stopping = False
-        self._hold = Hold()
-        self._preflight = Preflight()
+        self._readiness = Readiness(setup, self._runs)
         self._resend_at = 0.0
         self._announce_seq = 0
         self._announce_at = 0.0
@@ -119,24 +115,15 @@ class Ledger:
     def complete(self, task_id: str, given: i.Input, now: float, cause: str = "") -> None:
         """Take in what became of an effect, or any other input for one task."""
         task = self.tasks[task_id]
-        if isinstance(given, i.AttemptPrepared) and not self._preflight.passed:
-            first = self._preflight.keep(task_id, given)
-            if not first or self._runs.look_over(self.setup.repo, given.base, now):
-                return
-            self._preflight.passed = True  # there is nothing to look for
-        if isinstance(given, i.AttemptBlocked):
-            self._hold.begin(given.reason, now)
-        elif isinstance(given, i.AttemptPrepared | i.RetryAsked):
-            self._hold.over()
-        if isinstance(given, i.BranchLanded | i.RetryAsked):
-            self._runs.landed()  # or a person says that it was seen to
+        if not self._readiness.admits(task_id, given, now):
+            return
         self._apply(decide(task, given, self.setup.rules, now, cause), now)
 
     def _gate_finished(self, task_id: str, given: i.GateFinished, now: float, cause: str) -> None:
         if task_id:
             self.complete(task_id, given, now, cause)
             return
-        for waiting, outcome in self._preflight.over(given.result).items():
+        for waiting, outcome in self._readiness.looked_over(given.result).items():
             self.complete(waiting, outcome, now)
 
     def not_imported(self, effect: ImportAttempt) -> None:
@@ -147,7 +134,7 @@ class Ledger:
         """Take in an imported attempt; its worker may forget it once this is written."""
         self._importing.discard((effect.task, effect.report.token))
         if effect.report.ending == AttemptEnding.COULD_NOT_RUN:
-            self._hold.begin(ended.reason, now)
+            self._readiness.hold.begin(ended.reason, now)
         self.complete(effect.task, ended, now)
         self._send(effect.worker, m.AttemptAcknowledged(task=effect.task, token=effect.report.token))
 
@@ -166,7 +153,7 @@ class Ledger:
         for task_id in [task_id for task_id, name in self._workers.items() if name == worker]:
             attempt = self.tasks[task_id].attempt
             if task_id in self._nudges and attempt is not None:
-                self._hold.begin(why, now)
+                self._readiness.hold.begin(why, now)
                 ended = i.AttemptEnded(token=attempt.token, ending=AttemptEnding.COULD_NOT_RUN, reason=why)
                 self.complete(task_id, ended, now)
 
@@ -195,16 +182,19 @@ class Ledger:
             self._resend_at = now + NUDGE_S
             for destination, message in unanswered:
                 self._send(destination, message)
-        expired = list(takewhile(lambda key: self._replies[key].at < now - REPLY_KEPT_S, self._replies))
-        for key in expired:
-            del self._replies[key]
-        self._gathered.dropped_replies.extend(expired)
-        if self._hold.ended(now) or self._announce_at <= now:
+        self._replies.expire(now, self._gathered)
+        if self._readiness.hold.ended(now) or self._announce_at <= now:
             self._announce(now)
 
     def next_at(self) -> float:
         """When `tick` has something to do next."""
-        due = [self._announce_at, self._hold.until, self._runs.next_at(), *self._wakes.values(), *self._nudges.values()]
+        due = [
+            self._announce_at,
+            self._readiness.hold.until,
+            self._runs.next_at(),
+            *self._wakes.values(),
+            *self._nudges.values(),
+        ]
         if self._landings.streams.waiting:
             due.append(self._resend_at)
         return min(due)
@@ -221,7 +211,7 @@ class Ledger:
     def _command(self, header: m.Header, body: m.Command, now: float) -> None:
         kept = self._replies.get(header.id)
         if kept is not None:
-            self._send(header.sender, kept.reply, correlation=header.id)
+            self._send(header.sender, kept, correlation=header.id)
             return
         self._answer(header, lambda: self._obey(header, body, now), keep_at=now)
 
@@ -232,8 +222,7 @@ class Ledger:
         except ThrumError as error:
             reply = m.Reply(ok=False, code=error.code, message=error.message, remedy=error.remedy)
         if reply.ok and keep_at is not None:
-            kept = KeptReply(at=keep_at, reply=reply)
-            self._replies[header.id] = self._gathered.replies[header.id] = kept
+            self._replies.keep(header.id, reply, keep_at, self._gathered)
         self._send(header.sender, reply, correlation=header.id)
 
     def _obey(self, header: m.Header, body: m.Command, now: float) -> Any:
@@ -282,7 +271,7 @@ class Ledger:
 
     def _grant_start(self, task_id: str, now: float) -> None:
         task = self.tasks.get(task_id)
-        if task is None or self._stopping or self._fault() or not wants_slot(task):
+        if task is None or self._stopping or self._readiness.fault or not wants_slot(task):
             return
         taken = set(self._workers.values())
         names = (f"worker.{self.setup.repo}.{slot}" for slot in range(1, self.setup.concurrency + 1))
@@ -389,11 +378,6 @@ class Ledger:
         if not with_worker(task):
             self._nudges.pop(task.id, None)
 
-    def _fault(self) -> str:
-        """Why nothing begins now; empty where nothing is held back."""
-        red = self._runs.red if self.setup.pause_when_red else {}
-        return self._hold.reason or (f"the branch itself fails in {', '.join(red)}" if red else "")
-
     def _announce(self, now: float, snapshot: bool = False) -> None:
         tasks = self.tasks.values() if snapshot else self._changed.values()
         self._changed = {}
@@ -406,7 +390,7 @@ class Ledger:
             snapshot=snapshot,
             tasks=tuple(summary(task) for task in tasks),
             concurrency=self.setup.concurrency,
-            fault=self._fault(),
+            fault=self._readiness.fault,
         )
         self._send("scheduler", announced)
 

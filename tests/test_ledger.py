@@ -9,9 +9,10 @@ import pytest
 from tests.desks import NOTHING, Desk
 from thrum import inputs as i
 from thrum.actors.gate_runs import GatePlan
-from thrum.actors.hold import FIRST_S
 from thrum.actors.landing_lock import LandingLock
-from thrum.actors.ledger import ANNOUNCE_S, NUDGE_S, REPLY_KEPT_S, SILENCE_S
+from thrum.actors.ledger import ANNOUNCE_S, NUDGE_S, SILENCE_S
+from thrum.actors.readiness import FIRST_S
+from thrum.actors.replies import KEPT_S
 from thrum.actors.turn import ImportAttempt
 from thrum.gate import Check, CheckResult, Gate, Verdict
 from thrum.messages import kinds as m
@@ -54,7 +55,7 @@ def test_a_refusal_is_not_remembered() -> None:
 def test_an_answer_is_kept_for_a_day() -> None:
     desk = Desk()
     desk.give(m.AddTask(by="ann", title="a task"), id="key")
-    desk.after(REPLY_KEPT_S - 1)
+    desk.after(KEPT_S - 1)
     assert list(desk.store.load().replies) == ["key"]
     desk.after(2)
     assert desk.store.load().replies == {}

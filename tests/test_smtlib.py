@@ -62,6 +62,7 @@ def test_tokens_are_told_with_their_lines() -> None:
         "an escape takes the end": ('(a "b"")', 1),
         "a quoted symbol without end": ("(a |b)", 1),
         "a backslash in a quoted symbol": ("(a |b\\|c|)", 1),
+        "a backslash alone in a quoted symbol": ("(a |b\\ c|)", 1),
         "a comment of another solver": ('#| (check-sat)\n(echo "unsat") |#', 1),
         "a number that runs into a symbol": ("(a 12b)", 1),
         "a string that runs into a symbol": ('(a "b"c)', 1),
@@ -246,10 +247,12 @@ def test_an_unknown_answer_has_its_reason() -> None:
 
 
 @pytest.mark.parametrize("missing", range(len(WHOLE) - 1))
-def test_output_that_lost_its_beginning_has_lost_the_answer(missing: int) -> None:
+def test_output_that_lost_its_beginning_or_its_end_has_lost_the_answer(missing: int) -> None:
     told = read_transcript(said(*WHOLE[missing + 1 :]), NONCE, 1)
     assert not told.answers[0].whole
-    assert not read_transcript(said(*WHOLE[:missing]), NONCE, 1).ended
+    told = read_transcript(said(*WHOLE[:missing]), NONCE, 1)
+    assert not told.ended
+    assert not told.answers[0].whole
 
 
 @pytest.mark.parametrize("extra", ["sat", "unsat", '(error "line 1 column 1: no")', "unsupported"])

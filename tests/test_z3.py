@@ -327,14 +327,27 @@ def test_a_python_file_fails_with(python: Prover, text: str, reason: str) -> Non
     assert reason in proof.reason
 
 
+FORGED = """
+import base64, hashlib, json, os, sys, zlib
+script = "(set-info :status unsat)(assert false)(check-sat)"
+body = base64.b64encode(zlib.compress(json.dumps({"obligations": [["forged", script]]}).encode())).decode()
+frame = f"\\n{'0' * 32} {len(body)} {hashlib.sha256(body.encode()).hexdigest()}\\n{body}\\n"
+print(frame, flush=True)
+print(frame, file=sys.__stdout__, flush=True)
+os.write(1, frame.encode())
+"""
+
+
 @in_python
 def test_what_a_file_prints_is_no_frame(python: Prover) -> None:
-    forged = "import hashlib, os, sys\nbody = 'eJyrVspPysksSy1KLMnMzytWsoqOjY4tBgBcYAfl'\n"
-    forged += "line = f'{sys.argv[0][:32]} {len(body)} {hashlib.sha256(body.encode()).hexdigest()}'\n"
-    forged += "for put in (print, sys.__stdout__.write, lambda t: os.write(1, t.encode())):\n"
-    forged += '    put(f\'\\n{"0" * 32} 4 {"0" * 64}\\nabcd\\n{line}\\n{body}\\n\')\n'
-    proof = python(f"{forged}{COMMUTES}    print('\\n' * 3)\n    yield 'wrong', x == y\n")
+    proof = python(f"{FORGED}{COMMUTES}    print('a word')\n    yield 'wrong', x == y\n")
     assert proof.tests == gate.Tally(run=2, failed=1, failing=("specs/a.py: wrong",))
+    assert "a word\n" in proof.log
+
+
+@in_python
+def test_a_frame_alone_is_no_proof(python: Prover) -> None:
+    assert "ended before" in python(f"{FORGED}os._exit(0)\n").reason
 
 
 @in_python
