@@ -166,6 +166,11 @@ class GateRuns:
         if run is not None and part in run.ask_at:
             run.ask_at[part] = at
 
+    def part(self, name: str) -> RunGate | None:
+        """A part that is under way, by its name."""
+        run = self._owner(name)
+        return run.parts.get(name) if run is not None else None
+
     def report(self, reported: GateReported, now: float) -> tuple[str, i.GateFinished] | None:
         """Take a part's answer; the task's id and the whole result once no part is missing. What leaves checks out
         says nothing: it is asked for again."""
@@ -246,7 +251,12 @@ def _parts(effect: i.RunChecks, plan: GatePlan, chosen: tuple[Check, ...]) -> li
     groups = [chosen] if effect.gate is Gate.INTEGRATION else [(check,) for check in chosen]
     return [
         RunGate(
-            run=f"{effect.run}/{number}", gate=effect.gate, checks=checks, vector=effect.vector, fixture=plan.fixture
+            run=f"{effect.run}/{number}",
+            gate=effect.gate,
+            checks=checks,
+            vector=effect.vector,
+            fixture=plan.fixture,
+            tree=effect.tree,
         )
         for number, checks in enumerate(groups, start=1)
     ]

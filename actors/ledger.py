@@ -27,6 +27,7 @@ from .landing import Landings
 from .people import admit, input_of, new_task, page_of, status_of, summary
 from .readiness import Readiness
 from .replies import Replies
+from .results import Results
 from .setup import Setup
 from .turn import Gathered, ImportAttempt, Send, Turn
 
@@ -58,6 +59,7 @@ class Ledger:
         self._nudges: dict[str, float] = {}
         self._wakes: dict[str, float] = {}
         self._stopping = False
+        self._results = Results(loaded, enabled=setup.cache)
         self._readiness = Readiness(setup, self._runs)
         self._resend_at = 0.0
         self._announce_seq = 0
@@ -99,6 +101,9 @@ class Ledger:
             case m.GateHeartbeat():
                 self._runs.heard(body.run, header.sender, now)
             case m.GateReported():
+                part = self._runs.part(body.run)
+                if part is not None:
+                    self._results.take(part, body, self._gathered)
                 finished = self._runs.report(body, now)
                 if finished is not None:
                     self._gate_finished(*finished, now, header.id)
@@ -176,7 +181,7 @@ class Ledger:
         for task_id in [task_id for task_id, at in self._nudges.items() if at <= now]:
             self._nudge(self.tasks[task_id], now)
         for part in self._runs.due(now):
-            self._send(self.setup.pool, part, id=part.run)
+            self._send(self.setup.pool, self._results.beside(part), id=part.run)
         unanswered = self._landings.streams.unanswered()
         if unanswered and self._resend_at <= now:
             self._resend_at = now + NUDGE_S

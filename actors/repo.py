@@ -91,6 +91,7 @@ def setup_of(project: Project, repo: RepoConfig, token: str) -> Setup:
         rules=rules,
         plans=plans,
         concurrency=project.concurrency(repo),
+        cache=engine.cache,
         pause_when_red=engine.pause_when_red,
         token=token,
         integration_set=integration_set(project, repo.name),

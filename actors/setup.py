@@ -17,6 +17,8 @@ class Setup:
     rules: Rules
     plans: dict[Gate, GatePlan]
     concurrency: int = 1
+    cache: bool = True
+    """Take over what passed before on the same tree."""
     pause_when_red: bool = False
     """Begin nothing while the branch itself fails a check."""
     token: str = ""

@@ -7,6 +7,7 @@ from typing import Any
 
 from thrum import inputs as i
 from thrum.batch import Batch, KeptReply, Outgoing
+from thrum.gate import CheckResult
 from thrum.messages import Message
 from thrum.messages.attempts import AttemptReported
 from thrum.task import Event, Task
@@ -54,6 +55,8 @@ class Gathered:
     outbox: list[Outgoing] = field(default_factory=list)
     dropped_outbox: list[tuple[str, int]] = field(default_factory=list)
     records: dict[str, Any] = field(default_factory=dict)
+    results: dict[str, CheckResult] = field(default_factory=dict)
+    dropped_results: list[str] = field(default_factory=list)
     next_number: int = 0
     sends: list[Send] = field(default_factory=list)
     news: list[Send] = field(default_factory=list)
@@ -69,6 +72,8 @@ class Gathered:
             self.outbox,
             self.dropped_outbox,
             self.records,
+            self.results,
+            self.dropped_results,
         )
         if not any(written):
             return None
@@ -81,5 +86,7 @@ class Gathered:
             outbox=tuple(self.outbox),
             dropped_outbox=tuple(self.dropped_outbox),
             records=self.records,
+            results=self.results,
+            dropped_results=tuple(self.dropped_results),
             next_number=self.next_number,
         )

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Any
 
+from thrum.gate import CheckResult
 from thrum.messages import Reply
 from thrum.messages.landing import Durable
 from thrum.task import Event, Task
@@ -53,6 +54,9 @@ class Batch:
     """(destination, seq) of what was acknowledged, be it of this very batch."""
     records: Mapping[str, Any] = field(default_factory=dict)
     """Small named records of plain values; None removes one."""
+    results: Mapping[str, CheckResult] = field(default_factory=dict)
+    """Results of checks that may be taken over, by what they are results of."""
+    dropped_results: tuple[str, ...] = ()
     next_number: int = 0
     """The number of the next new task; 0 leaves it as it is."""
 
@@ -73,6 +77,7 @@ class Loaded:
     next_out: dict[str, int]
     """For each destination ever written to, the number of its next message; 1 for one that is not here."""
     records: dict[str, Any]
+    results: dict[str, CheckResult] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,12 +18,14 @@ from thrum.checks import fill, first_program, named_repos, programs
 from thrum.config import Project, RepoConfig
 from thrum.errors import NotFoundError, ThrumError, words
 from thrum.files import OutputStore, read_untrusted, remove_tree
+from thrum.fingerprint import fingerprint
 from thrum.gate import Check, CheckResult, Command, Gate, Obligations, Tally, Verdict
 from thrum.git.repository import Repository
 from thrum.job import Ending, Job, Outcome
 from thrum.junit import read_junit
 from thrum.messages.gates import GateReported, RunGate
 from thrum.proof import Proof, Workbench
+from thrum.records import to_plain
 from thrum.runners import ran_nothing, read_tests
 from thrum.sandbox import Sandbox, open_sandbox
 from thrum.setups import Provision, Setups, shell
@@ -85,13 +87,19 @@ class CheckRunner:
                 out.mkdir(parents=True)
             rooms = self._room(check.repo)
             commit = asked.vector[check.repo]
-            rooms.workspace.prepare(commit)
             provision = rooms.setups.provide(commit, rooms.workspace, stop=stop)
             if asked.probe:
                 return self._probe(rooms, check)
+            dependence = self._dependence(rooms, check, provision)
+            known = asked.known.get(check.name)
+            if known is not None and dependence and known.fingerprint == dependence:
+                return replace(known, cached=True)
+            rooms.workspace.prepare(commit)
             if check.prover:
-                return self._prove(rooms, check, commit, provision, out, stop)
-            return self._run(rooms, asked, check, provision, out, stop)
+                result = self._prove(rooms, check, commit, provision, out, stop)
+            else:
+                result = self._run(rooms, asked, check, provision, out, stop)
+            return replace(result, fingerprint=dependence if result.verdict is Verdict.PASSED else "")
         except (ThrumError, OSError) as error:
             return CheckResult(
                 name=check.name,
@@ -100,6 +108,14 @@ class CheckRunner:
                 reason=words(error),
                 command=text_of(check.command) or check.prover,
             )
+
+    def _dependence(self, rooms: _Rooms, check: Check, provision: Provision) -> str:
+        """The fingerprint of what a result depends on; empty where it cannot be told, or the network is open."""
+        config = self._project.pipeline.sandbox
+        if check.network or config.mount_paths or rooms.repo.mount_paths:
+            return ""
+        found = [rooms.sandbox.which(name) or "" for name in programs(check)]
+        return fingerprint(to_plain(config), self._variables(), found, provision.readable)
 
     def _probe(self, rooms: _Rooms, check: Check) -> CheckResult:
         missing = [name for name in programs(check) if not rooms.sandbox.which(name)]

@@ -126,6 +126,10 @@ class CheckResult:
     """What the same check says of the commit that the work is based on; asked only where it failed."""
     failing_on_base: tuple[str, ...] = ()
     """Those of the failing tests that fail there too."""
+    fingerprint: str = ""
+    """What it depended on beside commit and definition; empty where it may not be taken over."""
+    cached: bool = False
+    """It did not run: it passed on the same tree before, under the same fingerprint."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import field
+
 from thrum.gate import Check, CheckResult, Gate
 from thrum.messages import Message
 from thrum.values import dataclass
@@ -20,6 +22,10 @@ class RunGate(Message):
     checks: tuple[Check, ...]
     vector: dict[str, str]
     fixture: str = ""
+    tree: str = ""
+    """The tree of the commit; empty where it is not known."""
+    known: dict[str, CheckResult] = field(default_factory=dict)
+    """By name, checks that passed on this tree before: taken over where their fingerprint is still true."""
     probe: bool = False
     """Only look whether each check could run: make what it needs, find its programs, and run nothing of it."""
 

@@ -3,6 +3,7 @@
 The rows, with their keys in order (SEQ has 16 digits):
 
     e/SEQ         an event: the SHA-256 of the row before it (32 bytes), then the event
+    g/KEY         a result of a check that may be taken over
     i/STREAM      the highest number handled of a durable stream
     k/KEY         the reply given under an idempotency key
     l/NAME        a small named record

@@ -9,6 +9,7 @@ from typing import TypeVar
 
 from thrum.batch import Batch, KeptReply, Loaded, Verification
 from thrum.errors import StoreDamagedError, StoreError
+from thrum.gate import CheckResult
 from thrum.records import from_plain
 from thrum.store.audit import verify
 from thrum.store.layout import (
@@ -120,6 +121,7 @@ class Store:
             outbox=tuple(self._table(b"o/", unpack_outgoing).values()),
             next_out=self._table(b"m/out/", _integer),
             records=self._table(b"l/", unpack),
+            results=self._table(b"g/", lambda raw: from_plain(CheckResult, unpack(raw))),
         )
 
     def events(self, task: str = "", *, after: int = 0, limit: int | None = None) -> Iterator[Event]:
@@ -166,6 +168,10 @@ class Store:
             changes[outbox_key(destination, number)] = None
         for name, record in batch.records.items():
             changes[b"l/" + name.encode()] = None if record is None else pack(record)
+        for key in batch.dropped_results:
+            changes[b"g/" + key.encode()] = None
+        for key, result in batch.results.items():
+            changes[b"g/" + key.encode()] = pack(result)
         if batch.next_number:
             changes[b"m/next"] = pack(batch.next_number)
 
