@@ -101,11 +101,8 @@ class Ledger:
             case m.GateHeartbeat():
                 self._runs.heard(body.run, header.sender, now)
             case m.GateReported():
-                part = self._runs.part(body.run)
-                if part is not None:
-                    self._results.take(part, body, self._gathered)
-                finished = self._runs.report(body, now)
-                if finished is not None:
+                self._results.take(self._runs.part(body.run), body, self._gathered)
+                if (finished := self._runs.report(body, now)) is not None:
                     self._gate_finished(*finished, now, header.id)
             case m.Undeliverable():
                 # The id of a question to the pool is the id of the part that it asks for.
@@ -125,11 +122,10 @@ class Ledger:
         self._apply(decide(task, given, self.setup.rules, now, cause), now)
 
     def _gate_finished(self, task_id: str, given: i.GateFinished, now: float, cause: str) -> None:
-        if task_id:
-            self.complete(task_id, given, now, cause)
-            return
-        for waiting, outcome in self._readiness.looked_over(given.result).items():
-            self.complete(waiting, outcome, now)
+        """Take in a gate's result; one without a task is the answer to what was looked over."""
+        outcomes: dict[str, i.Input] = {task_id: given} if task_id else {**self._readiness.looked_over(given.result)}
+        for task, outcome in outcomes.items():
+            self.complete(task, outcome, now, cause)
 
     def not_imported(self, effect: ImportAttempt) -> None:
         """The attempt could not be taken over just now; its worker repeats the report, and it is tried again."""

@@ -36,9 +36,9 @@ class Results:
         known = {check.name: self._kept.get(_key(part, check)) for check in part.checks}
         return replace(part, known={name: result for name, result in known.items() if result is not None})
 
-    def take(self, part: RunGate, reported: GateReported, gathered: Gathered) -> None:
-        """Keep what may be taken over the next time."""
-        if not self._enabled or part.probe or part.gate is Gate.INTEGRATION:
+    def take(self, part: RunGate | None, reported: GateReported, gathered: Gathered) -> None:
+        """Keep what may be taken over the next time; of a part that is not under way, nothing."""
+        if part is None or not self._enabled or part.probe or part.gate is Gate.INTEGRATION:
             return
         checks = {check.name: check for check in part.checks}
         for result in reported.checks:

@@ -35,7 +35,7 @@ def workbench(
         else:
             place.write_bytes(data)
     config = SandboxConfig(backend=backend, memory_limit_mb=0, pids_limit=0, file_size_limit_mb=16)
-    with open_sandbox(config, name=f"test-{os.getpid()}-{secrets.token_hex(4)}") as sandbox:
+    with open_sandbox(config, name=f"rocq-bench-{os.getpid()}-{secrets.token_hex(4)}") as sandbox:
         if sandbox.uid is not None:
             for folder, _, names in os.walk(tree):
                 for name in ("", *names):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -14,19 +14,12 @@ from tests.rocq_bench import workbench
 from thrum.gate import Obligations, Verdict
 from thrum.proof import Proof
 from thrum.proof.rocq import prove
-from thrum.sandbox import sweep
 
 pytestmark = needs("rocq")
 
 PASSED, FAILED, COULD_NOT_RUN = Verdict.PASSED, Verdict.FAILED, Verdict.COULD_NOT_RUN
 GOOD = "Lemma good : 1 = 1.\nProof. reflexivity. Qed.\n"
 Proving = Callable[..., Proof]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _no_litter() -> Iterator[None]:
-    yield
-    sweep("test-")
 
 
 @pytest.fixture
@@ -95,6 +88,29 @@ def test_section_variables_signatures_and_mere_words_are_no_axioms(proving: Prov
     Lemma c : M.x = M.x. Proof. exact N.b. Qed.
     """)
     assert proof.verdict is PASSED, proof.details
+
+
+def test_all_kinds_of_proofs_are_asked_about_by_their_names(proving: Proving) -> None:
+    proof = proving("""Require Import Setoid Morphisms.
+    Class C (T : Type) := x : T. Instance i : C nat. Proof. exact 1. Defined.
+    Fixpoint f (n : nat) : nat with g (n : nat) : nat. Proof. exact 0. exact 1. Defined.
+    Theorem d (n : nat) : match n with 0 => True | S _ => True end with e : forall n : nat, n = n.
+    Proof. all: clear. destruct n; exact I. reflexivity. Qed.
+    Module Import M. Module Export N. Corollary c : 2 + 2 = 4. Proof. native_compute. reflexivity. Defined. End N.
+    End M. Definition h (n : nat) := n.
+    Add Morphism h with signature eq ==> eq as hm. Proof. intros; subst; reflexivity. Qed.
+    Lemma gone : False. Abort. Goal True. exact I. Qed. Example o : 1 = 1 := eq_refl.""")
+    assert proof.verdict is PASSED, proof.details
+    for name in ("i", "f", "g", "d", "e", "M.N.c", "hm_Proper", "o"):
+        assert f"Print Assumptions A.{name}." in proof.log
+
+
+def test_what_a_signature_hides_is_found_through_what_it_shows(proving: Proving) -> None:
+    source = """Module Type T. Parameter x : 1 = 2. End T.
+    Module M : T. Axiom evil : 1 = 2. Definition x := evil. End M.
+    Lemma a : 1 = 2. Proof. exact M.x. Qed."""
+    assert says(proving(source), "A.v:3: A.a assumes the axiom A.M.evil")
+    assert proving(source, axioms=("A.M.evil",)).verdict is PASSED
 
 
 def test_allowed_axioms_may_be_declared_and_assumed(proving: Proving) -> None:
@@ -196,7 +212,7 @@ def test_a_type_error_is_told_with_its_place_and_message(proving: Proving) -> No
 def test_a_loop_is_ended_at_its_limit(proving: Proving) -> None:
     proof = proving("Lemma a : True.\nProof. repeat (pose I). Qed.\n", solver_timeout_s=2.0)
     assert proof.verdict is FAILED
-    assert proof.reason == "A.v: it does not compile"
+    assert says(proof, "A.v: it does not compile", "ended after 2 s, its time limit")
     assert proof.exit_code is None
 
 
@@ -219,7 +235,6 @@ def test_a_theorem_that_does_not_exist_fails(proving: Proving) -> None:
         ({"A.v": GOOD, "_CoqProject": "-R . Coq.Init"}, {}),
         ({"A.v": GOOD, "_CoqProject": '-arg "-load-vernac-source x"'}, {}),
         ({"A.v": GOOD, "A.vo": "x"}, {}),
-        ({"A.v": "-> hidden.txt", "hidden.txt": GOOD}, {}),
     ],
 )
 def test_what_proves_nothing_or_might_weaken_the_rest_fails(
@@ -270,6 +285,11 @@ thrum-mark-2
 def test_a_module_that_stands_in_for_a_standard_one_is_the_one_that_is_asked(proving: Proving) -> None:
     proof = proving({"List.v": "Axiom z : 1 = 2.\nLemma app_assoc : 1 = 2. Proof. exact z. Qed."})
     assert says(proof, "List.v:2: List.app_assoc assumes the axiom List.z")
+
+
+def test_a_file_that_is_another_in_the_checkout_is_not_compiled(proving: Proving) -> None:
+    proof = proving({"A.v": "-> hidden.txt", "hidden.txt": GOOD}, theorems=("A.good",))
+    assert says(proof, "A.v: in the checkout it is not the text that was committed (a link, a filter?)")
 
 
 def test_a_plugin_is_never_passed(proving: Proving) -> None:

@@ -401,10 +401,11 @@ def test_an_answer_is_understood_wholly_or_not_at_all(answer: str, understood: A
 
 def test_full_names_and_files_are_read_from_the_provers_answers() -> None:
     assert (
-        located("Constant Foo.A.own\nConstant B.own (shorter name to refer to it in current context is B.own)")
+        located("Constant Foo.A.own\nConstant B.own (shorter name to refer to it in current context is B.own)", "own")
         == "Foo.A.own"
     )
-    assert located("Constant A.x\nConstant B.x") == ""
+    assert located("Constant A.x\nConstant B.x", "x") == ""
+    assert located("No object of suffix A.M.x", "A.M.x") == "A.M.x"
     assert loaded_from("Foo.A has been\nloaded from file\n/t/A.vo") == ("Foo.A", "/t/A.vo")
     assert loaded_from("Error") == ("", "")
 

@@ -60,7 +60,7 @@ class Obligations:
     """The Python that has `z3`."""
     solver: str = "z3"
     solver_timeout_s: Annotated[float, Within(0.01, 2_000_000)] = 60.0
-    """For each file."""
+    """For each file, of Z3's and of Rocq's; the checker and the questions about theorems get as much for each file."""
     solver_memory_mb: Annotated[int, Within(1, 1_000_000)] = 2048
     rocq: tuple[str, ...] = ()
     """Rocq files; with a `_CoqProject` at the root, its options hold for them, and empty means its files."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -35,20 +36,29 @@ _TELLING = ("attempt-blocked", "gate-blocked", "landing-blocked", "deferred", "i
 @click.command(cls=Command)
 @click.option("--once", is_flag=True, help="Take one task as far as it goes: one that can land first.")
 @click.option("--agents", type=click.IntRange(0), default=0, help="Agents at work at once; 0: as configured.")
-def run(once: bool, agents: int) -> int:
+@click.option("--no-cache", is_flag=True, help="Run every check, also one that passed on the same tree before.")
+def run(once: bool, agents: int, no_cache: bool) -> int:
     """Work until nothing is left to do without a person.
 
     Joins what is up, or brings Thrum up for as long as it lasts. Exit codes: 0 nothing is left; 1 a task failed
     in this run, or waits for an operator; 4 what is left waits for approval; 5 the budget holds it.
     """
     from thrum import tree
+    from thrum.snapshot import digest_of
 
     _end_in_good_order()
     session = Session.open()
     if agents and session.state is not None:
         console.tell_warning("--agents has no effect: Thrum is up already, with its own number")
+    if no_cache and session.state is not None:
+        console.tell_warning("--no-cache has no effect: Thrum is up already, as it is configured")
+    project = session.project
+    if no_cache:
+        engine = replace(project.pipeline.engine, cache=False)
+        project = replace(project, pipeline=replace(project.pipeline, engine=engine))
+        project = replace(project, digest=digest_of(project))
     started_at = time.time()
-    with tree.running(session.directory, session.project, agents=agents, work=not once) as client:
+    with tree.running(session.directory, project, agents=agents, work=not once) as client:
         watch = _Watch(session, client, started_at)
         taken = watch.take_one() if once else None
         return watch.follow(taken) if taken else watch.until_nothing_moves()

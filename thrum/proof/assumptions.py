@@ -113,8 +113,13 @@ def assumed(answer: str) -> Assumed:
     return Assumed(axioms=tuple(axioms), unsafe=tuple(unsafe))
 
 
-def located(answer: str) -> str:
-    """The full name in an answer to `Locate`; empty if there is not exactly one that the short one stands for."""
+def located(answer: str, short: str) -> str:
+    """The full name in the answer to `Locate short`; empty if there is not exactly one that it stands for.
+
+    What a module's signature hides has no name, and is printed by its full path.
+    """
+    if " ".join(answer.split()) in (f"No object of suffix {short}", f"No object of basename {short}"):
+        return short
     found = re.findall(rf"^(?:Constant|Inductive|Constructor) ({QUALID})\s*$", answer, re.M)
     return found[0] if len(found) == 1 else ""
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 
 from thrum.gate import MOST_NAMES, Obligations, Tally, Verdict
-from thrum.job import Ending
+from thrum.job import Ending, Outcome
 from thrum.proof import Proof, Workbench
 from thrum.proof.assumptions import Answers, Context, answers, assumed, context, loaded_from, located, questions
 from thrum.proof.development import Development, Source, develop
@@ -21,6 +21,7 @@ MOST_UNKNOWN = 20
 
 _OUTPUT_BYTES = 1024 * 1024
 _MESSAGE_CHARS = 4000
+_WITHOUT_NATIVE = ("-q", "-w", "-deprecated-native-compiler-option", "-native-compiler", "no")
 _QUESTIONS = "thrum_questions.v"
 
 
@@ -150,11 +151,12 @@ class _Prover:
                 broken.add(source.path)
                 self._fail(source.path, f"not compiled, for it needs {missing[0]}", source.path)
                 continue
-            argv = (*self.tools.compiler, "-q", *self._maps, *self._development.arguments, source.path)
+            # Native code would be built by a compiler that need not be there; without it the virtual machine computes.
+            argv = (*self.tools.compiler, *_WITHOUT_NATIVE, *self._maps, *self._development.arguments, source.path)
             outcome = self.tools.run(argv, self._limit_s)
             if not outcome.ok:
                 broken.add(source.path)
-                said = _ends(outcome.tail) if outcome.ending is Ending.EXITED else outcome.reason
+                said = _said(outcome)
                 where, inside = _error_place(source, outcome.tail)
                 self._fail(where, f"it does not compile{inside}\n{said}".rstrip(), source.path)
         return not broken
@@ -165,7 +167,7 @@ class _Prover:
         argv = (*self.tools.checker, "-silent", "-o", *self._maps, *files)
         outcome = self.tools.run(argv, self._limit_s * len(self._development.sources))
         if not outcome.ok:
-            said = _ends(outcome.tail) if outcome.ending is Ending.EXITED else outcome.reason
+            said = _said(outcome)
             self._fail(self.tools.checker[-1], f"the checker did not accept the modules\n{said}".rstrip())
             return None
         found = context(outcome.tail)
@@ -186,7 +188,9 @@ class _Prover:
         if not self._modules_are_ours():
             return
         asked = list(dict.fromkeys([*theorems, *suspects]))
-        found = self._assumptions(asked, silent=frozenset(self._maybe_hidden(theorems)))
+        # A constant that a signature hides cannot be asked about, and reaches others only through those that can.
+        silent = self._maybe_hidden(theorems) | (set(suspects) - set(theorems))
+        found = self._assumptions(asked, silent=frozenset(silent))
         for name in asked:
             if name in found:
                 self._judge_theorem(name, found[name])
@@ -294,7 +298,7 @@ class _Prover:
             said = self._question([f"Locate {name}" for name in unknown])
             texts = (*said.texts, *[""] * len(unknown))
             self._full_names.update(
-                (name, located(text) or f"{name}?") for name, text in zip(unknown, texts, strict=False)
+                (name, located(text, name) or f"{name}?") for name, text in zip(unknown, texts, strict=False)
             )
         return [self._full_names[name] for name in short]
 
@@ -328,6 +332,11 @@ def _error_place(source: Source, output: str) -> tuple[str, str]:
     before = [theorem for theorem in source.theorems if theorem.line <= line]
     inside = f" (in or behind {before[-1].full})" if before else ""
     return f"{source.path}:{line}", inside
+
+
+def _said(outcome: Outcome) -> str:
+    """What a failed run printed, and how it ended where it did not end by itself."""
+    return "\n".join(filter(None, [_ends(outcome.tail), outcome.reason if outcome.exit_code is None else ""]))
 
 
 def _ends(text: str) -> str:

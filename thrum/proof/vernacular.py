@@ -265,7 +265,8 @@ class _Reader:
         if kind.endswith("Obligation") or kind.startswith("Obligation"):
             self._proofs.append(_Open(names=(), line=sentence.line, kept=False))
             return True
-        names = (name, *_with_names(text)) if name else ()
+        further = () if kind.startswith("Add") else _with_names(text)
+        names = (name, *further) if name else ()
         kept = kind != "Goal" and not (kind.startswith("Let") and in_section)
         self._proofs.append(_Open(names=names, line=sentence.line, kept=kept))
         return True
