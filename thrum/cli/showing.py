@@ -25,6 +25,7 @@ COLOURS = {
     "awaiting-approval": "yellow",
 }
 TAIL_LINES = 15
+_ON_BASE = {"passed": "passes", "failed": "fails too", "could-not-run": "could not run"}
 
 
 @click.command(cls=Command)
@@ -139,9 +140,24 @@ def _gate(gate: View) -> Iterator[str]:
         exit_code = f", exit code {check['exit_code']}" if check["exit_code"] else ""
         because = f": {clean(check['reason'])}" if check["reason"] else ""
         took = duration(check["duration_s"])
-        yield f"    {check['name']:<9} {_verdict(check['verdict'])}, {took}{exit_code}{because}"
-        if check["verdict"] != "passed" and check["tail"].strip():
-            yield indented("\n".join(clean(check["tail"].rstrip()).splitlines()[-TAIL_LINES:]), "      | ")
+        yield f"    {check['name']:<9} {_verdict(check['verdict'])}, {took}{_tests(check)}{exit_code}{because}"
+        if check["verdict"] == "passed":
+            continue
+        if check["on_base"]:
+            yield f"      on the base it {_ON_BASE.get(check['on_base'], check['on_base'])}"
+        text = check["details"].strip() or check["tail"].rstrip()
+        if text:
+            yield indented("\n".join(clean(text).splitlines()[-TAIL_LINES:]), "      | ")
+
+
+def _tests(check: View) -> str:
+    """What its runner said, and whether it ran at all."""
+    cached = " (taken over: it passed on this tree before)" if check["cached"] else ""
+    counts = check["tests"]
+    if not counts:
+        return cached
+    skipped = f", {counts['skipped']} skipped" if counts["skipped"] else ""
+    return f", {console.counted(counts['run'], 'test')}, {counts['failed']} failed{skipped}{cached}"
 
 
 def _verdict(verdict: str) -> str:

@@ -28,6 +28,7 @@ ETC_FILES = (
     "magic",
     "mime.types",
     "nsswitch.conf",
+    "ocamlfind.conf",
     "os-release",
     "protocols",
     "services",
