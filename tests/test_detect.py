@@ -166,6 +166,9 @@ VENV = '"$THRUM_SETUP/venv/bin/python"'
             "Python",
             {"setup": f"python3 -m venv \"$THRUM_SETUP/venv\" && {VENV} -m pip install 'pytest>=8'"},
         ),
+        ({"a.py": "", "test_a.py": "def test_a(): pass"}, installed, "Python", {"test": "python3 -m pytest -q"}),
+        ({"app/main.py": "", "README": ""}, installed, "Python", {"test": "", "setup": ""}),
+        ({"go.mod": "module a\n", "tools/gen.py": ""}, installed, "Go", {"test": "go test ./..."}),
         (
             {"pyproject.toml": "", ".pre-commit-config.yaml": "- id: ruff-format"},
             installed,
@@ -188,7 +191,7 @@ def test_commands_follow_from_what_the_repository_configures(
 
 @pytest.mark.parametrize(
     "contents",
-    [{}, {"README": ""}, {"package.json": "{"}, {"package.json": "[]"}, {"src/Cargo.toml": CARGO}],
+    [{}, {"README": ""}, {"package.json": "{"}, {"package.json": "[]"}, {"src/Cargo.toml": CARGO}, {".x/a.py": ""}],
 )
 def test_what_is_not_recognised_is_not_guessed(tmp_path: Path, contents: dict[str, str]) -> None:
     assert propose(tree(tmp_path, contents), missing) == ()
@@ -244,6 +247,11 @@ def test_what_stands_in_the_way_is_noted(tmp_path: Path) -> None:
     assert any("no repository that git can read" in note for note in detect(tmp_path / "nowhere").notes)
     assert any("add .thrum/" in note for note in detect(inside, project_directory=inside / "sub").notes)
     assert detect(inside, project_directory=tmp_path).notes == ()
+
+
+def test_scripts_beside_another_language_are_not_taken_for_one(tmp_path: Path) -> None:
+    root = repository(tmp_path / "a", {"go.mod": "module a\n", "tools/gen.py": ""})
+    assert detect(root).languages == ("Go",)
 
 
 def test_a_second_language_is_noted(tmp_path: Path) -> None:

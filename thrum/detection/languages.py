@@ -37,9 +37,15 @@ HasDistributions = Callable[[Sequence[str]], bool]
 
 
 def propose(root: Path, has_distributions: HasDistributions) -> tuple[Proposal, ...]:
-    """A proposal for each language that has its manifest in the repository's root, the likeliest main one first."""
-    found = (_rust(root), _go(root), _python(root, has_distributions), _node(root))
-    return tuple(one for one in found if one is not None)
+    """A proposal for each language that has its manifest in the repository's root, the likeliest main one first.
+
+    Where none has, Python files in the root or a folder of it are enough.
+    """
+    manifest = any((root / name).is_file() for name in _PYTHON)
+    found = (_rust(root), _go(root), _python(root, has_distributions) if manifest else None, _node(root))
+    proposals = tuple(one for one in found if one is not None)
+    loose = not proposals and (any(root.glob("*.py")) or any(root.glob("[!.]*/*.py")))
+    return (_python(root, has_distributions),) if loose else proposals
 
 
 # --- Rust -------------------------------------------------------------------------------------------------------
@@ -132,9 +138,10 @@ def _node(root: Path) -> Proposal | None:
 # --- Python -----------------------------------------------------------------------------------------------------
 
 
-def _python(root: Path, has_distributions: HasDistributions) -> Proposal | None:
-    if not any((root / name).is_file() for name in ("pyproject.toml", "setup.py", "setup.cfg", "requirements.txt")):
-        return None
+_PYTHON = ("pyproject.toml", "setup.py", "setup.cfg", "requirements.txt")
+
+
+def _python(root: Path, has_distributions: HasDistributions) -> Proposal:
     pyproject, notes = _pyproject(root)
     tools = _table(pyproject.get("tool"))
     needs = _requirements(root, pyproject)
