@@ -11,7 +11,7 @@ from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 
 from thrum import inputs as i
-from thrum.checks import definition_digest, sample
+from thrum.checks import definition_digest, sampled
 from thrum.gate import Check, CheckResult, Gate, GateResult, Verdict, overall
 from thrum.messages.gates import GateReported, RunGate
 
@@ -95,14 +95,13 @@ class GateRuns:
             verdict = Verdict.COULD_NOT_RUN if plan.forbidden else Verdict.NOT_CONFIGURED
             return _finished(effect, plan, verdict, _unconfigured(plan), plan.forbidden, now, now)
         if effect.run not in self._runs:
-            checks = plan.checks
-            if effect.attempt and plan.ratio < 1.0:
-                checks = sample(checks, plan.ratio, plan.strategy, effect.task, effect.attempt)
+            ratio = plan.ratio if effect.attempt else 1.0
+            checks, share = sampled(plan.checks, ratio, plan.strategy, effect.task, effect.attempt)
             parts = {part.run: part for part in _parts(effect, plan, checks)}
             order = sorted(parts, key=lambda part: self._took(parts[part])) if plan.cheap_first else list(parts)
             first = order[:1] if plan.fail_fast else order
             self._runs[effect.run] = _Run(
-                share=len(checks) / len(plan.checks),
+                share=share,
                 effect=effect,
                 plan=plan,
                 parts=parts,

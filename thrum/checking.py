@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from importlib import resources
 from pathlib import Path
 
 from thrum.artifacts import problem_of
@@ -112,7 +113,7 @@ class CheckRunner:
     def _dependence(self, rooms: _Rooms, check: Check, provision: Provision) -> str:
         """The fingerprint of what a result depends on; empty where it cannot be told, or the network is open."""
         config = self._project.pipeline.sandbox
-        if check.network or config.mount_paths or rooms.repo.mount_paths:
+        if check.network or check.sample or config.mount_paths or rooms.repo.mount_paths:
             return ""
         found = [rooms.sandbox.which(name) or "" for name in programs(check)]
         return fingerprint(to_plain(config), self._variables(), found, provision.readable)
@@ -148,9 +149,10 @@ class CheckRunner:
         job = Job(
             argv=shell(command),
             cwd=str(rooms.workspace.tree),
-            env={**self._variables(), **provision.env, **check.env},
+            env={**self._variables(), **provision.env, **check.env, **self._sampling(check, out)},
             writable=(str(rooms.workspace.tree), str(shared)),
             readable=(
+                str(out / "ours"),
                 *rooms.workspace.readable,
                 *provision.readable,
                 *filter(None, (asked.fixture,)),
@@ -187,6 +189,17 @@ class CheckRunner:
             output_bytes=outcome.output_bytes,
             tests=tests,
         )
+
+    def _sampling(self, check: Check, out: Path) -> dict[str, str]:
+        """The variables by which pytest runs a share of its tests, with the plugin that they name."""
+        ours = out / "ours"
+        ours.mkdir(exist_ok=True)
+        if check.sample is None:
+            return {}
+        plugin = resources.files("thrum").joinpath("sampling.py").read_bytes()
+        (ours / "thrum_sampling.py").write_bytes(plugin)
+        start, ratio = check.sample
+        return {"PYTHONPATH": str(ours), "PYTEST_PLUGINS": "thrum_sampling", "THRUM_SAMPLE": f"{start} {ratio}"}
 
     def _others(self, asked: RunGate, check: Check) -> dict[str, _Rooms]:
         """Checkouts of the other repositories that the check names, each at the vector's commit."""

@@ -312,7 +312,8 @@ class SandboxConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubsampleConfig:
-    """`[subsample]`: run a share of a gate's checks before approval; a candidate always runs all."""
+    """`[subsample]`: run a share of a gate before approval: of a pytest run a share of its tests, of the other checks
+    some of them. A candidate always runs all."""
 
     enabled: bool = False
     gate1_ratio: Ratio = 1.0

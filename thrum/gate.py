@@ -100,6 +100,8 @@ class Check:
     """A JUnit report that the run leaves in its checkout: what it says of failed tests, and of none, counts."""
     artifacts: tuple[Artifact, ...] = ()
     """What it must have made, in this order."""
+    sample: tuple[float, float] | None = None
+    """Of a pytest run: which tests to run, see `thrum.sampling`; None means all."""
     prover: Literal["", "z3", "rocq"] = ""
     """Who proves `obligations`, instead of a command."""
     obligations: Obligations | None = None
