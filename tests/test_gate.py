@@ -267,6 +267,13 @@ def test_a_repository_that_vanished_could_not_run_and_does_so_once_it_is_back(ho
     assert house.check("true").verdict is PASSED
 
 
+def test_a_check_that_trips_over_a_fault_of_ours_could_not_run_and_takes_nobody_down(house: House) -> None:
+    result = house.check("", prover="z3", obligations=None)
+    assert result.verdict is COULD_NOT_RUN
+    assert "this is a fault in Thrum" in result.reason
+    assert house.check("true").verdict is PASSED
+
+
 def test_a_commit_or_a_repository_that_is_not_there_could_not_run(house: House) -> None:
     (result,) = house.report(a_check("true"), vector={"one": "1" * 40}).checks
     assert result.verdict is COULD_NOT_RUN

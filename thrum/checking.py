@@ -5,6 +5,7 @@ The definition of a check comes with it, never from the checkout.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -32,6 +33,8 @@ from thrum.sandbox import Sandbox, open_sandbox
 from thrum.setups import Provision, Setups, shell
 from thrum.values import dataclass
 from thrum.workspace import Workspace
+
+log = logging.getLogger(__name__)
 
 TAIL_CHARS = 12_000
 PROVER_OUTPUT_BYTES = 1024 * 1024
@@ -102,13 +105,17 @@ class CheckRunner:
                 result = self._run(rooms, asked, check, provision, out, stop)
             return replace(result, fingerprint=dependence if result.verdict is Verdict.PASSED else "")
         except (ThrumError, OSError) as error:
-            return CheckResult(
-                name=check.name,
-                verdict=Verdict.COULD_NOT_RUN,
-                duration_s=time.monotonic() - began,
-                reason=words(error),
-                command=text_of(check.command) or check.prover,
-            )
+            reason = words(error)
+        except Exception as error:  # else one check would take down every gate actor that tries it, one by one
+            log.exception("a check could not be run for a fault of ours", extra={"check": check.name})
+            reason = f"{type(error).__name__}: {error}; this is a fault in Thrum, and the gate actor's log has more"
+        return CheckResult(
+            name=check.name,
+            verdict=Verdict.COULD_NOT_RUN,
+            duration_s=time.monotonic() - began,
+            reason=reason,
+            command=text_of(check.command) or check.prover,
+        )
 
     def _dependence(self, rooms: _Rooms, check: Check, provision: Provision) -> str:
         """The fingerprint of what a result depends on; empty where it cannot be told, or the network is open."""

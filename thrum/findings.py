@@ -85,6 +85,7 @@ def _gates(project: Project, repo: RepoConfig) -> Iterator[Finding]:
         checks, empty = gate_checks(project, repo, gate)
         where = f"{REPOS}: {repo.name}"
         keys = ", ".join(BUILT_IN[name] for name in empty)
+        keys += ", or [repo.proof]" if keys and gate is Gate.PROOF else ""
         if checks and empty:
             text = f"gate {gate} goes without {', '.join(empty)}, for which there is no command"
             yield Finding(level="note", where=where, text=text, remedy=f"Set {keys}, if there is something to run.")

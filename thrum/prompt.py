@@ -51,7 +51,8 @@ def _failed_check(check: CheckResult, limit_chars: int) -> str:
     if check.tests is not None and check.tests.failing:
         lines.append(f"Failing tests: {_some(check.tests.failing)}.")
     lines += filter(None, [_on_base(check), details])
-    return "\n".join([*lines, f"```\n{output}\n```"])
+    # What a prover found says more than all that was printed on the way, of which most is no fault.
+    return "\n".join(lines if details else [*lines, f"```\n{output}\n```"])
 
 
 def _on_base(check: CheckResult) -> str:
@@ -99,7 +100,8 @@ def _history(task: Task, max_retries: int) -> str:
 
 
 def _work_so_far(diff: str) -> str:
-    return f"# The work so far\n\n```diff\n{trimmed(diff.strip(), _DIFF_CHARS)}\n```" if diff.strip() else ""
+    shown = trimmed(diff.strip("\n"), _DIFF_CHARS)
+    return f"# The work so far\n\n```diff\n{shown}\n```" if shown else ""
 
 
 def _title(setback: Setback) -> str:

@@ -49,7 +49,8 @@ trap 'exit 143' TERM
 trap 'exit 129' HUP
 
 heading "A project: a sample repository, an agent, and the configuration that joins them"
-say "Sandbox: $(python "$here/make.py" "$directory")"
+sandbox=$(python "$here/make.py" "$directory") # an assignment, so that a failure ends the script
+say "Sandbox: $sandbox"
 say ""
 cd "$directory"
 run git -C tally --no-pager log --oneline
