@@ -3,29 +3,47 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from thrum.checks import first_program
 from thrum.files import open_untrusted
-from thrum.gate import Artifact
-from thrum.job import Outcome
+from thrum.gate import Artifact, Verdict
+from thrum.job import Ending, Outcome
 
 
-def problem_of(artifact: Artifact, folder: Path, compare: Callable[[], Outcome]) -> str:
-    """What is wrong with an artifact that was to be made in the folder; empty where nothing is.
+def comparers(artifacts: Sequence[Artifact]) -> tuple[str, ...]:
+    """The programs that the comparisons of these artifacts begin with, each once; see `first_program`."""
+    found = (program for one in artifacts if one.compare for program in _programs(one))
+    return tuple(dict.fromkeys(filter(None, found)))
+
+
+def _programs(artifact: Artifact) -> tuple[str, ...]:
+    return (first_program(artifact.compare), "bash" if isinstance(artifact.compare, str) else "")
+
+
+def verdict_on(artifact: Artifact, folder: Path, compare: Callable[[], Outcome]) -> tuple[Verdict, str]:
+    """Whether an artifact that was to be made in the folder is there and as it should be, and if not, why.
 
     `compare` runs the artifact's command, which is asked only where there is one.
     """
     try:
         with open_untrusted(folder, artifact.path) as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+            found = hashlib.file_digest(file, "sha256").hexdigest() if artifact.sha256 else ""
     except (OSError, ValueError) as error:
-        return f"the artifact {artifact.path} was not made: {getattr(error, 'strerror', None) or error}"
-    if artifact.sha256 and found != artifact.sha256.lower():
-        return f"the artifact {artifact.path} has the SHA-256 {found}, and {artifact.sha256} was expected"
-    if artifact.compare:
-        outcome = compare()
-        if not outcome.ok:
-            said = outcome.tail.strip().splitlines()
-            return f"the artifact {artifact.path} is not as expected: {said[-1] if said else outcome.reason}"
-    return ""
+        problem = getattr(error, "strerror", None) or error
+        return Verdict.FAILED, f"the artifact {artifact.path} was not made: {problem}"
+    if found != artifact.sha256.lower():
+        problem = f"the artifact {artifact.path} has the SHA-256 {found}, and {artifact.sha256} was expected"
+        return Verdict.FAILED, problem
+    return _compared(artifact, compare()) if artifact.compare else (Verdict.PASSED, "")
+
+
+def _compared(artifact: Artifact, outcome: Outcome) -> tuple[Verdict, str]:
+    if outcome.ok:
+        return Verdict.PASSED, ""
+    if outcome.ending in (Ending.NOT_FOUND, Ending.NOT_STARTED):
+        return Verdict.COULD_NOT_RUN, f"the artifact {artifact.path} could not be compared: {outcome.reason}"
+    said = outcome.tail.strip().splitlines()
+    why = said[-1] if said else outcome.reason
+    return Verdict.FAILED, f"the artifact {artifact.path} is not as expected: {why}"

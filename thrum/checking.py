@@ -15,7 +15,7 @@ from functools import partial
 from importlib import resources
 from pathlib import Path
 
-from thrum.artifacts import problem_of
+from thrum.artifacts import comparers, verdict_on
 from thrum.checks import fill, first_program, named_repos, programs
 from thrum.config import Project, RepoConfig
 from thrum.errors import NotFoundError, ThrumError, words
@@ -126,7 +126,8 @@ class CheckRunner:
         return fingerprint(to_plain(config), self._variables(), found, provision.readable)
 
     def _probe(self, rooms: _Rooms, check: Check) -> CheckResult:
-        missing = [name for name in programs(check) if not rooms.sandbox.which(name)]
+        wanted = (*programs(check), *comparers(check.artifacts))
+        missing = [name for name in wanted if not rooms.sandbox.which(name)]
         command = text_of(check.command) or check.prover
         if not missing:
             return CheckResult(name=check.name, verdict=Verdict.PASSED, command=command)
@@ -140,6 +141,8 @@ class CheckRunner:
     def _run(
         self, rooms: _Rooms, asked: RunGate, check: Check, provision: Provision, out: Path, stop: threading.Event
     ) -> CheckResult:
+        if asked.fixture and not os.path.exists(asked.fixture):
+            raise NotFoundError(f"the fixture {asked.fixture} is not there")
         shared = out / "output"
         if not shared.exists():
             shared.mkdir()
@@ -148,9 +151,10 @@ class CheckRunner:
         values = {"fixture": asked.fixture, "output_dir": str(shared)}
         values |= {f"repo:{name}": str(room.workspace.tree) for name, room in others.items()}
         command = fill(check.command, values)
-        program = first_program(command)
-        if program and not rooms.sandbox.which(program):
-            reason = f"the program {program!r} is not to be found in the sandbox"
+        wanted = filter(None, (first_program(command), *comparers(check.artifacts)))
+        missing = next((name for name in wanted if not rooms.sandbox.which(name)), "")
+        if missing:
+            reason = f"the program {missing!r} is not to be found in the sandbox"
             return CheckResult(name=check.name, verdict=Verdict.COULD_NOT_RUN, reason=reason, command=text_of(command))
         output = out / f"{len(list(out.iterdir()))}.log"
         job = Job(
@@ -173,16 +177,24 @@ class CheckRunner:
         outcome = rooms.sandbox.run(job, stop=stop)
         verdict, reason = judge(check, outcome)
         tests = read_tests(_whole_lines(outcome))
+        if verdict is Verdict.PASSED and check.expect_tests and tests is not None and tests.failed:
+            # What runs in the tests may have set the exit code.
+            verdict, reason = (
+                Verdict.FAILED,
+                f"its runner tells of {tests.failed} failed tests, though it exited with 0",
+            )
         if check.junit:
             tests, problem = _reported(rooms.workspace.tree, check.junit)
+            if rooms.git.blobs(asked.vector[check.repo], [os.path.normpath(check.junit)]):
+                # It could be an old one, or the agent's own.
+                tests, problem = None, f"the report {check.junit} is a part of the commit: it must be made by the run"
             if verdict is Verdict.PASSED and problem:
                 verdict, reason = Verdict.FAILED, problem
         for artifact in check.artifacts if verdict is Verdict.PASSED else ():
             values["artifact"] = str(shared / artifact.path)
             comparison = replace(job, argv=shell(fill(artifact.compare, values)), output_path="")
-            reason = problem_of(artifact, shared, partial(rooms.sandbox.run, comparison, stop=stop))
-            if reason:
-                verdict = Verdict.FAILED
+            verdict, reason = verdict_on(artifact, shared, partial(rooms.sandbox.run, comparison, stop=stop))
+            if verdict is not Verdict.PASSED:
                 break
         return CheckResult(
             name=check.name,

@@ -14,11 +14,16 @@ from thrum.cli.console import clean, duration, indented, paint
 from thrum.cli.program import Command, invocation
 from thrum.cli.session import Session
 from thrum.cli.showing import COLOURS
-from thrum.errors import Exit, NotFoundError
+from thrum.errors import Exit
 
 if TYPE_CHECKING:
+    import threading
+
+    from thrum.checking import CheckRunner
     from thrum.config import Project, RepoConfig
+    from thrum.files import Lock
     from thrum.gate import Check, CheckResult, Gate, GateResult
+    from thrum.messages.gates import RunGate
 
 GATES = ("quality", "proof", "integration")
 WAIT_S = 600.0
@@ -38,11 +43,7 @@ def run(repo: str | None, name: str, commit: str) -> int:
     from thrum.gate import Gate, Verdict
 
     session = Session.open()
-    project = session.project
-    found = project.repo(session.repo(repo))
-    if found is None:
-        raise NotFoundError(f"the configuration has no repository {repo!r}; Thrum is up with another one")
-    result, places = _ran(session.directory, project, found, Gate(name), commit)
+    result, places = _ran(session.directory, session.project, _named(session.project, repo), Gate(name), commit)
     if invocation().json:
         console.emit(_view(result, places))
     else:
@@ -54,6 +55,14 @@ def run(repo: str | None, name: str, commit: str) -> int:
             return Exit.GATE_FAILED
         case _:
             return Exit.FAILED
+
+
+def _named(project: Project, name: str | None) -> RepoConfig:
+    # Not the session's: what is up may have begun with other repositories, and this is about the files.
+    from thrum.desk import repo_named
+
+    found = repo_named(tuple(repo.name for repo in project.repos), name)
+    return next(repo for repo in project.repos if repo.name == found)
 
 
 def _ran(
@@ -92,15 +101,19 @@ def _ran(
     places = made(directory)
     outputs, place = OutputStore(places.outputs), Path(project.pipeline.engine.worktrees_dir) / "gate.by-hand"
     place.mkdir(parents=True, exist_ok=True)
-    stop, began = StopEvent(), time.time()
-    with Lock(place / "lock", kind="gate run").acquire(deadline_s=WAIT_S):
+    stop = StopEvent()
+    with _turn(Lock(place / "lock", kind="gate run")):
+        began = time.time()
         # A mark of its own: `thrum up` ends what an earlier life of it left, which this is not.
         owner = f"by-hand-{places.mark}"
         sweep(owner)
-        signal.signal(signal.SIGINT, lambda *_: stop.set())
+        # What runs has a session of its own: whoever ends us must end it through us.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+                signal.signal(number, lambda *_: stop.set())
         runner = CheckRunner(project, outputs, place, owner)
         try:
-            results = _each(runner, asked, stop)
+            results = _each(runner, asked, stop, fail_fast=config is not None and config.fail_fast)
         finally:
             runner.close()
     if stop.is_set():
@@ -123,17 +136,32 @@ def _ran(
     return result, {one.name: str(outputs.path(one.output_digest)) for one in results if one.output_digest}
 
 
-def _each(runner: Any, asked: Any, stop: Any) -> list[CheckResult]:
+def _turn(lock: Lock) -> Lock:
+    """The lock, held; a person is told what is waited for."""
+    from thrum.errors import BusyError
+
+    try:
+        return lock.acquire()
+    except BusyError as error:
+        console.note(f"Waiting: {error.message}")
+        return lock.acquire(deadline_s=WAIT_S)
+
+
+def _each(runner: CheckRunner, asked: RunGate, stop: threading.Event, *, fail_fast: bool) -> list[CheckResult]:
     """The results; a person sees each as it comes."""
     from dataclasses import replace
 
     groups = [asked.checks] if asked.gate == "integration" else [(check,) for check in asked.checks]
     results: list[CheckResult] = []
-    for checks in groups:
-        if checks and not stop.is_set():
-            results += runner.run(replace(asked, checks=checks), stop).checks
-            if not invocation().json and not stop.is_set():
-                console.note(f"{results[-1].name}: {results[-1].verdict}, {duration(results[-1].duration_s)}")
+    for checks in filter(None, groups):
+        told = runner.run(replace(asked, checks=checks), stop).checks
+        results += told
+        if stop.is_set():
+            break
+        for one in () if invocation().json else told:
+            console.note(f"{one.name}: {one.verdict}, {duration(one.duration_s)}")
+        if fail_fast and told[-1].verdict != "passed":
+            break
     return results
 
 
@@ -179,9 +207,8 @@ def check_lines(check: CheckResult) -> Iterator[str]:
 @click.option("--repo", "repos", multiple=True, metavar="NAME", help="Only this repository; repeatable.")
 def list_(repos: tuple[str, ...]) -> None:
     """Show what the gates of each repository consist of, and what of it is missing on this machine."""
-    session = Session.open()
-    project = session.project
-    wanted = {session.repo(name) for name in repos}
+    project = Session.open().project
+    wanted = {_named(project, name).name for name in repos}
     rows = [row for repo in project.repos if not wanted or repo.name in wanted for row in _rows(project, repo)]
     if invocation().json:
         console.emit(rows)
@@ -212,13 +239,14 @@ def _rows(project: Project, repo: RepoConfig) -> Iterator[dict[str, Any]]:
 
 
 def _missing(project: Project, repo: RepoConfig, check: Check) -> list[str]:
+    from thrum.artifacts import comparers
     from thrum.checks import programs
     from thrum.detection.toolchain import sight
 
     owner = project.repo(check.repo) or repo
     sandbox = project.pipeline.sandbox
     mounts = (*sandbox.mount_paths, *owner.mount_paths)
-    found = {program: sight(program, mounts) for program in programs(check)}
+    found = {program: sight(program, mounts) for program in (*programs(check), *comparers(check.artifacts))}
     # What `setup_cmd` installs is there only after it has run.
     certain = {name: seen for name, seen in found.items() if not owner.setup_cmd or name == "bash"}
     return [name for name, seen in certain.items() if not (seen.host if sandbox.backend == "none" else seen.inside)]

@@ -30,6 +30,10 @@ def open_untrusted(root: Path, path: str) -> BufferedReader:
             os.close(folder)
             folder = inner
         file = os.open(parts[-1], _FILE, dir_fd=folder)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise OSError(errno.ELOOP, "is a link, which is not followed", path) from None
+        raise
     finally:
         os.close(folder)
     if not stat.S_ISREG(os.fstat(file).st_mode):

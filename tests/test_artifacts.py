@@ -1,0 +1,170 @@
+"""Artifacts of Gate 3's steps, and reading what an untrusted program wrote: links, pipes, folders, ways out, sizes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from thrum.artifacts import comparers, verdict_on
+from thrum.files import open_untrusted, read_untrusted
+from thrum.gate import Artifact, Verdict
+from thrum.job import Ending, Outcome
+
+PASSED, FAILED, COULD_NOT_RUN = Verdict.PASSED, Verdict.FAILED, Verdict.COULD_NOT_RUN
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder that an untrusted program wrote in, beside a secret."""
+    (tmp_path / "secret").write_text("secret\n")
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "beside/file").write_text("secret\n")
+    folder = tmp_path / "folder"
+    (folder / "deep/er").mkdir(parents=True)
+    (folder / "made").write_bytes(b"made\n")
+    (folder / "deep/er/made").write_bytes(b"deeper\n")
+    (folder / "link").symlink_to(tmp_path / "secret")
+    (folder / "inner").symlink_to("made")
+    (folder / "out").symlink_to(tmp_path / "beside")
+    (folder / "dangling").symlink_to("nothing")
+    os.mkfifo(folder / "pipe")
+    return folder
+
+
+# --- Untrusted reads --------------------------------------------------------------------------------------------------
+
+
+def test_a_file_is_read_wherever_it_lies_below_the_folder(folder: Path) -> None:
+    assert read_untrusted(folder, "made", limit_bytes=5) == b"made\n"
+    assert read_untrusted(folder, "./deep//er/./made", limit_bytes=100) == b"deeper\n"
+    with open_untrusted(folder, "deep/er/made") as file:
+        assert file.read() == b"deeper\n"
+
+
+@pytest.mark.parametrize("path", ["../secret", "deep/../../secret", "deep/..", "/etc/passwd", "", ".", "..", "a\0b"])
+def test_a_path_that_leads_out_is_refused(folder: Path, path: str) -> None:
+    with pytest.raises(ValueError, match=r"no path below|null"):
+        read_untrusted(folder, path, limit_bytes=100)
+
+
+@pytest.mark.parametrize(
+    "path", ["link", "inner", "dangling", "out/file", "pipe", "deep", "made/more", "missing", "deep/missing", "x" * 300]
+)
+def test_what_is_no_file_below_the_folder_is_never_read_and_never_waited_for(folder: Path, path: str) -> None:
+    with pytest.raises(OSError, match=r"."):
+        read_untrusted(folder, path, limit_bytes=100)
+
+
+def test_a_link_is_called_one(folder: Path) -> None:
+    for path in ("link", "inner", "dangling"):
+        with pytest.raises(OSError, match="is a link, which is not followed"):
+            read_untrusted(folder, path, limit_bytes=100)
+
+
+def test_a_socket_and_a_device_are_no_files(folder: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as listening:
+        # The path of a socket has a limit; the folder's may be longer.
+        descriptor = os.open(folder, os.O_RDONLY)
+        listening.bind(f"/proc/self/fd/{descriptor}/socket")
+        os.close(descriptor)
+        with pytest.raises(OSError, match=r"."):
+            read_untrusted(folder, "socket", limit_bytes=100)
+    with pytest.raises(OSError, match="is no regular file"):
+        read_untrusted(Path("/dev"), "null", limit_bytes=100)
+
+
+def test_a_folder_that_was_put_in_a_links_place_is_not_entered(folder: Path) -> None:
+    with pytest.raises(OSError, match=r"."):
+        read_untrusted(folder / "out", "file", limit_bytes=100)
+
+
+def test_one_byte_more_than_was_asked_is_too_much(folder: Path) -> None:
+    assert read_untrusted(folder, "deep/er/made", limit_bytes=7) == b"deeper\n"
+    with pytest.raises(OSError, match="is larger than 6 bytes"):
+        read_untrusted(folder, "deep/er/made", limit_bytes=6)
+    os.truncate(folder / "made", 1 << 40)
+    with pytest.raises(OSError, match="is larger than 100 bytes"):
+        read_untrusted(folder, "made", limit_bytes=100)
+
+
+def test_no_descriptor_is_left_open(folder: Path) -> None:
+    before = os.listdir("/proc/self/fd")
+    for path in ("made", "pipe", "link", "out/file", "deep/missing", "deep", "deep/er/made/x"):
+        try:
+            read_untrusted(folder, path, limit_bytes=1)
+        except OSError:
+            continue
+    assert os.listdir("/proc/self/fd") == before
+
+
+# --- Artifacts --------------------------------------------------------------------------------------------------------
+
+
+def outcome(ending: Ending = Ending.EXITED, exit_code: int | None = 0, tail: str = "", reason: str = "") -> Outcome:
+    return Outcome(ending=ending, exit_code=exit_code, tail=tail, reason=reason)
+
+
+def never() -> Outcome:
+    raise AssertionError("there is nothing to compare")
+
+
+DIGEST = hashlib.sha256(b"made\n").hexdigest()
+
+
+def test_a_file_that_is_there_is_enough_where_nothing_else_is_asked(folder: Path) -> None:
+    assert verdict_on(Artifact(path="made"), folder, never) == (PASSED, "")
+
+
+def test_a_digest_must_be_the_files_in_either_case(folder: Path) -> None:
+    assert verdict_on(Artifact(path="made", sha256=DIGEST), folder, never) == (PASSED, "")
+    assert verdict_on(Artifact(path="made", sha256=DIGEST.upper()), folder, never) == (PASSED, "")
+    verdict, reason = verdict_on(Artifact(path="made", sha256="0" * 64, compare="true"), folder, never)
+    assert verdict is FAILED
+    assert f"has the SHA-256 {DIGEST}, and {'0' * 64} was expected" in reason
+
+
+@pytest.mark.parametrize("path", ["missing", "link", "out/file", "pipe", "deep", "../secret", "made/x"])
+def test_what_is_no_file_of_the_folder_was_not_made(folder: Path, path: str) -> None:
+    digest = hashlib.sha256(b"secret\n").hexdigest()
+    verdict, reason = verdict_on(Artifact(path=path, sha256=digest, compare="true"), folder, never)
+    assert verdict is FAILED
+    assert reason.startswith(f"the artifact {path} was not made: ")
+
+
+def test_what_is_not_to_be_digested_is_not_read(folder: Path) -> None:
+    os.truncate(folder / "made", 1 << 42)
+    assert verdict_on(Artifact(path="made"), folder, never) == (PASSED, "")
+
+
+@pytest.mark.parametrize(
+    ("found", "verdict", "why"),
+    [
+        (outcome(), PASSED, ""),
+        (outcome(exit_code=1, tail="a\nthe last line\n", reason="exit code 1"), FAILED, "as expected: the last line"),
+        (outcome(exit_code=2, reason="exit code 2"), FAILED, "is not as expected: exit code 2"),
+        (outcome(Ending.TIMED_OUT, None, reason="ended after 1 s"), FAILED, "is not as expected: ended after 1 s"),
+        (outcome(Ending.NOT_FOUND, None, reason="no cmp"), COULD_NOT_RUN, "could not be compared: no cmp"),
+        (outcome(Ending.NOT_STARTED, None, reason="no memory"), COULD_NOT_RUN, "could not be compared: no memory"),
+    ],
+)
+def test_a_comparison_decides_unless_it_could_not_run(folder: Path, found: Outcome, verdict: Verdict, why: str) -> None:
+    artifact = Artifact(path="made", sha256=DIGEST, compare="cmp {artifact} it")
+    told, reason = verdict_on(artifact, folder, lambda: found)
+    assert told is verdict
+    assert reason.endswith(why)
+
+
+def test_the_programs_that_compare_are_told_each_once() -> None:
+    artifacts = (
+        Artifact(path="a"),
+        Artifact(path="b", compare=("cmp", "{artifact}", "b")),
+        Artifact(path="c", compare="A=1 wasm-tools validate {artifact}"),
+        Artifact(path="d", compare="wasm-tools validate {artifact}"),
+        Artifact(path="e", compare="test -s {artifact}"),
+    )
+    assert comparers(artifacts) == ("cmp", "wasm-tools", "bash")
+    assert comparers(()) == ()

@@ -1,0 +1,86 @@
+"""The pages in docs/ hold what they say: their configuration loads, their proofs prove."""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import get_args, get_type_hints
+
+import pytest
+
+from tests.projects import ThrumProject
+from tests.repositories import commit
+from tests.requirements import needs
+from thrum.checks import PLACEHOLDERS
+from thrum.config import RepoConfig
+from thrum.configfile import load
+from thrum.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parent.parent
+GATES = (ROOT / "docs/gates.md").read_text()
+REPOS = "".join(f'[[repo]]\nname = "{name}"\npath = "../{name}"\n' for name in ("meld", "loom", "synth"))
+NAMED = re.compile(r"# (configs/(?:repos|pipeline)\.toml)\n")
+
+
+def blocks(language: str) -> list[tuple[str, str]]:
+    """What the pages have in this language, each with the page that it stands on."""
+    pages = sorted((ROOT / "docs").glob("*.md"))
+    fenced = re.compile(rf"^```{language}\n(.*?)^```", re.MULTILINE | re.DOTALL)
+    return [(page.name, text) for page in pages for text in fenced.findall(page.read_text())]
+
+
+def configured(directory: Path, text: str) -> None:
+    """Load a project whose configuration is this text, in the file that its first line names."""
+    named = NAMED.match(text)
+    assert named, f"the first line must name the file: {text.splitlines()[0]}"
+    (directory / "configs").mkdir()
+    files = {"configs/repos.toml": REPOS, "configs/pipeline.toml": "", named[1]: text}
+    for name, content in files.items():
+        (directory / name).write_text(content)
+    load(directory)
+
+
+@pytest.mark.parametrize(("page", "text"), blocks("toml"))
+def test_the_configuration_in_a_page_loads(tmp_path: Path, page: str, text: str) -> None:
+    configured(tmp_path, text)
+
+
+def test_configuration_that_is_wrong_would_be_found(tmp_path: Path) -> None:
+    text = next(text for _, text in blocks("toml") if "[checks.types]" in text)
+    with pytest.raises(ConfigError, match="types"):
+        configured(tmp_path, text.replace("[checks.types]", "[checks.typos]"))
+
+
+def block(language: str) -> str:
+    (text,) = re.findall(rf"^```{language}\n(.*?)^```", GATES, re.MULTILINE | re.DOTALL)
+    assert isinstance(text, str)
+    return text
+
+
+@needs("z3", "z3 for Python")
+def test_the_obligations_in_the_page_on_gates_hold_and_their_contraries_do_not(tmp_path: Path) -> None:
+    project = ThrumProject(tmp_path)
+    project.configure(
+        repo=f'[repo.proof]\nsmt = ["proofs/**/*.smt2"]\npython = ["proofs/*.py"]\ninterpreter = "{sys.executable}"\n'
+    )
+    files = {"proofs/counter.smt2": block("smt2"), "proofs/obligations.py": block("python")}
+    commit(project.repo, files)
+    project.command("gate", "run", "--gate", "proof")
+    commit(
+        project.repo,
+        {
+            "proofs/counter.smt2": files["proofs/counter.smt2"].replace("(assert (bvule", ";"),
+            "proofs/obligations.py": files["proofs/obligations.py"].replace(">= y", "> y"),
+        },
+    )
+    (check,) = (one for one in project.json("gate", "run", "--gate", "proof", code=3)["checks"] if one["tests"])
+    assert check["tests"]["failed"] == 2
+    assert "counterexample" in check["details"]
+
+
+def test_all_placeholders_and_policies_are_told() -> None:
+    for name in PLACEHOLDERS:
+        assert f"`{{{name}}}`" in GATES
+    for policy in get_args(get_type_hints(RepoConfig)["protected_change"]):
+        assert f"| `{policy}`" in GATES
