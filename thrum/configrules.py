@@ -137,6 +137,8 @@ def _check_faults(config: PipelineConfig) -> Iterator[RecordError]:
             yield RecordError("is empty", path=(*at, "command"))
         yield from _command_faults(check.command, (*at, "command"))
         yield from _variable_faults(tuple(check.env), (*at, "env"))
+        if check.junit:
+            yield from _pattern_faults((check.junit,), (*at, "junit"))
 
 
 def _gate_faults(name: str, gate: GateConfig, config: PipelineConfig) -> Iterator[RecordError]:

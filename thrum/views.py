@@ -98,6 +98,7 @@ def gate_view(result: Mapping[str, Any]) -> Plain:
         "verdict": result["verdict"],
         "commit": result["commit"] or None,
         "tree": result["tree"] or None,
+        "share": result["share"],
         "reason": result["reason"],
         "started_at": result["started_at"],
         "ended_at": result["ended_at"],

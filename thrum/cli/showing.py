@@ -135,7 +135,8 @@ def _attempt(attempt: View) -> str:
 def _gate(gate: View) -> Iterator[str]:
     commit = f"  on {gate['commit'][:12]}" if gate["commit"] else ""
     because = f"  {clean(gate['reason'])}" if gate["reason"] else ""
-    yield f"  {gate['gate']:<11} {_verdict(gate['verdict'])}{commit}{because}"
+    share = f", {gate['share']:.0%} of it" if gate["share"] < 1 else ""
+    yield f"  {gate['gate']:<11} {_verdict(gate['verdict'])}{share}{commit}{because}"
     for check in gate["checks"]:
         exit_code = f", exit code {check['exit_code']}" if check["exit_code"] else ""
         because = f": {clean(check['reason'])}" if check["reason"] else ""
