@@ -109,6 +109,7 @@ class Worldly:
         ending, reason = AttemptEnding(report.ending), report.reason
         head = tree = base_tree = ""
         files: tuple[str, ...] = ()
+        links: tuple[str, ...] = ()
         if report.bundle:
             ref = f"refs/thrum/attempts/{report.task}/{report.token}"
             limit_bytes = self._project.pipeline.engine.attempt_limit_mb * 1024 * 1024
@@ -116,6 +117,7 @@ class Worldly:
                 head = self._git.import_bundle(report.bundle, ref=ref, limit_bytes=limit_bytes)
                 tree, base_tree = self._git.tree_of(head), self._git.tree_of(effect.base)
                 files = self._git.changed_files(effect.base, head)
+                links = self._git.changed_links(effect.base, head)
             except (GitError, OSError) as error:
                 if self._failed_imports[report.task, report.token] < IMPORT_TRIES:
                     self._failed_imports[report.task, report.token] += 1
@@ -136,6 +138,7 @@ class Worldly:
             tree=tree,
             base_tree=base_tree,
             files=files,
+            links=links,
             session=report.session,
             cost_usd=report.cost_usd,
             output_digest=report.output_digest,

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thrum.config import PROTECTED
+from thrum.config import MODULES, PROTECTED
 from thrum.globs import chosen, matched, matches, matching
+from thrum.protection import protected
 
 
 @pytest.mark.parametrize(
@@ -119,3 +120,31 @@ def test_files_are_chosen_once_and_idle_globs_are_told() -> None:
     files = ["b.smt2", "a.smt2", "c.v"]
     assert chosen(["*.smt2", "a*", "x*", "**"], files) == (("a.smt2", "b.smt2", "c.v"), ("x*",))
     assert chosen([], files) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("file", "shadows"),
+    [
+        ("pytest.py", True),
+        ("json.py", True),
+        ("json/__init__.py", True),
+        ("src/typing.py", True),
+        ("tests/unittest/mock.py", True),
+        ("_pytest.cpython-311-x86_64-linux-gnu.so", True),
+        ("app/json.py", False),
+        ("tests/test_json.py", False),
+        ("json/schema.txt", False),
+        ("jsonic.py", False),
+        ("src/app/types.py", False),
+        ("lib/tests.py", False),
+    ],
+)
+def test_a_file_in_place_of_a_module_of_python_is_protected(file: str, shadows: bool) -> None:
+    assert protected([file], [], [MODULES]) == ((file,) if shadows else ())
+    assert protected([file], [], ["*.v"]) == ()
+
+
+def test_links_are_protected_by_what_they_are_and_told_in_the_order_of_the_files() -> None:
+    files = ["a.py", "b", "conftest.py"]
+    assert protected(files, ["b"], PROTECTED) == ("b", "conftest.py")
+    assert protected(files, ["b"], ["**/conftest.py"]) == ("conftest.py",)

@@ -23,12 +23,13 @@ from thrum.files import OutputStore, read_untrusted, remove_tree
 from thrum.fingerprint import fingerprint
 from thrum.gate import Check, CheckResult, Command, Gate, Obligations, Tally, Verdict
 from thrum.git.repository import Repository
+from thrum.globs import matched
 from thrum.job import Ending, Job, Outcome
 from thrum.junit import read_junit
 from thrum.messages.gates import GateReported, RunGate
 from thrum.proof import Proof, Workbench
 from thrum.records import to_plain
-from thrum.runners import ran_nothing, read_tests
+from thrum.runners import cut_short, ran_nothing, read_tests
 from thrum.sandbox import Sandbox, open_sandbox
 from thrum.setups import Provision, Setups, shell
 from thrum.values import dataclass
@@ -237,6 +238,12 @@ class CheckRunner:
     ) -> CheckResult:
         began = time.monotonic()
         assert check.obligations is not None
+        told = check.obligations
+        wanted = (*told.smt, *told.python) if check.prover == "z3" else told.rocq
+        links = matched(rooms.git.links(commit), wanted)
+        if links:
+            reason = f"no file but a link, so it proves nothing: {', '.join(links)}"
+            return CheckResult(name=check.name, verdict=Verdict.FAILED, reason=reason, command=check.prover)
         proof = _prover(check.prover)(check.obligations, self._bench(rooms, check, commit, provision, out, stop))
         log = proof.log.encode(errors="replace")
         return CheckResult(
@@ -330,8 +337,9 @@ def judge(check: Check, outcome: Outcome) -> tuple[Verdict, str]:
         case Ending.NOT_FOUND | Ending.NOT_STARTED:
             return Verdict.COULD_NOT_RUN, outcome.reason
         case Ending.EXITED if outcome.exit_code == 0:
-            nothing = ran_nothing(outcome.tail) if check.expect_tests else ""
-            return (Verdict.FAILED, nothing) if nothing else (Verdict.PASSED, "")
+            tail, command = outcome.tail, "" if check.junit else text_of(check.command)
+            short = (ran_nothing(tail) or cut_short(command, tail)) if check.expect_tests else ""
+            return (Verdict.FAILED, short) if short else (Verdict.PASSED, "")
         case _:
             return Verdict.FAILED, outcome.reason or f"exit code {outcome.exit_code}"
 

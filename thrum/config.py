@@ -17,7 +17,12 @@ from thrum.gate import Artifact, Command, Obligations
 from thrum.records import Within
 from thrum.values import dataclass
 
+LINKS = "<links and submodules>"
+"""In `protect`: symbolic links and links to other repositories, whatever their names."""
+MODULES = "<modules of Python>"
+"""In `protect`: files that Python would import in place of its standard library or of a test runner."""
 PROTECTED = (
+    *(LINKS, MODULES),
     *("**/conftest.py", "**/pytest.ini", "**/tox.ini", "**/setup.cfg", "**/setup.py", "**/pyproject.toml"),
     *("**/noxfile.py", "**/mypy.ini", "**/.mypy.ini", "**/ruff.toml", "**/.ruff.toml", "**/.flake8", "**/.pylintrc"),
     *("**/.coveragerc", "**/sitecustomize.py", "**/usercustomize.py", "**/*.pth", "**/requirements*.txt"),
@@ -68,7 +73,8 @@ class RepoConfig:
     proof: Obligations = field(default_factory=Obligations)
     """`[repo.proof]`: what Gate 2 proves by itself, where there is no command for it."""
     protect: tuple[str, ...] = PROTECTED
-    """Patterns of paths; a change to one of them is listed first, and treated as `protected_change` says."""
+    """Patterns of paths; a change to one of them is listed first, and treated as `protected_change` says. Two entries
+    are no patterns: `<links and submodules>` and `<modules of Python>`."""
     protected_change: Literal["approve", "fail", "allow"] = "approve"
     """`approve`: lands only with `approve --including-protected`. `fail`: goes back to the agent. `allow`: is told."""
     run_cmd: Command = ("cargo", "run", "--release", "--")

@@ -52,6 +52,8 @@ class AttemptEnded:
     tree: str = ""
     base_tree: str = ""
     files: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
+    """Those of `files` that are symbolic links or links to other repositories."""
     session: str = ""
     cost_usd: float = 0.0
     output_digest: str = ""

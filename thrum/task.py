@@ -77,6 +77,8 @@ class Attempt:
     head: str = ""
     tree: str = ""
     files: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
+    """Those of `files` that are links."""
     protected: tuple[str, ...] = ()
     """Those of `files` that were protected when it ended."""
     backend: str = ""

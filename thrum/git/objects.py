@@ -60,6 +60,18 @@ class ObjectStore:
         names = ["diff-tree", "-r", "-z", "--no-renames", "--name-only", base, head]
         return tuple(sorted(decoded(path) for path in self._apart(names).out.split(b"\0") if path))
 
+    def changed_links(self, base: str, head: str) -> tuple[str, ...]:
+        """Those of the changed paths that are symbolic links or submodules in `head`, sorted."""
+        fields = self._apart(["diff-tree", "-r", "-z", "--no-renames", base, head]).out.split(b"\0")
+        pairs = zip(fields[::2], fields[1::2], strict=False)
+        return tuple(sorted(decoded(path) for facts, path in pairs if facts.split()[1] in (b"120000", b"160000")))
+
+    def links(self, commit: str) -> tuple[str, ...]:
+        """The paths of all symbolic links and submodules of a commit, sorted."""
+        listing = self._apart(["ls-tree", "-r", "-z", "--full-tree", commit]).out
+        lines = (line.partition(b"\t") for line in listing.split(b"\0") if line)
+        return tuple(sorted(decoded(path) for facts, _, path in lines if not facts.startswith(b"100")))
+
     def diff(self, base: str, head: str, *, limit_bytes: int) -> tuple[str, bool]:
         """What changed between two commits, for people, and whether it was cut at `limit_bytes`.
 

@@ -7,10 +7,10 @@ from typing import assert_never
 
 from thrum import inputs as i
 from thrum.gate import Gate
-from thrum.globs import matched
 from thrum.pipeline.draft import Draft, latest, protected_files, with_attempt
 from thrum.pipeline.moves import give_up, next_attempt, pause_after, run_gate, send_back
 from thrum.pipeline.table import Step
+from thrum.protection import protected
 from thrum.task import ENDS, AttemptEnding, State, Task, WaitingFor
 
 
@@ -95,7 +95,8 @@ def attempt_ended(draft: Draft, given: i.AttemptEnded) -> None:
         head=given.head or latest(task).head,
         tree=given.tree,
         files=given.files,
-        protected=matched(given.files, draft.rules.protect),
+        links=given.links,
+        protected=protected(given.files, given.links, draft.rules.protect),
         session=given.session,
         cost_usd=given.cost_usd,
         output_digest=given.output_digest,
@@ -132,7 +133,9 @@ def _with_unjudged_work(task: Task, given: i.AttemptEnded) -> i.AttemptEnded:
     if made_by.ending is AttemptEnding.FINISHED and not given.no_change:
         return given
     said = f"the agent says that no further change is needed: {given.no_change}" if given.no_change else given.reason
-    return replace(given, head=made_by.head, tree=made_by.tree, files=made_by.files, no_change="", reason=said)
+    return replace(
+        given, head=made_by.head, tree=made_by.tree, files=made_by.files, links=made_by.links, no_change="", reason=said
+    )
 
 
 def _judge_attempt(draft: Draft, given: i.AttemptEnded, *, changed: bool) -> None:

@@ -9,8 +9,8 @@ from typing import Any, Literal
 from thrum import inputs as i
 from thrum.errors import TransitionError
 from thrum.gate import Gate
-from thrum.globs import matched
 from thrum.pipeline.table import Step, after
+from thrum.protection import protected
 from thrum.records import evolve, to_plain
 from thrum.task import Attempt, Event, Task, WaitingFor
 from thrum.values import dataclass
@@ -95,7 +95,8 @@ def latest(task: Task) -> Attempt:
 
 def protected_files(draft: Draft) -> tuple[str, ...]:
     """The protected paths that the latest attempt changes, by the present rules."""
-    return matched(latest(draft.task).files, draft.rules.protect)
+    attempt = latest(draft.task)
+    return protected(attempt.files, attempt.links, draft.rules.protect)
 
 
 def with_attempt(task: Task, attempt: Attempt) -> tuple[Attempt, ...]:

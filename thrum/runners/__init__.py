@@ -7,6 +7,7 @@ runner's own words cannot be told from the runner.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from thrum.gate import Tally
@@ -25,6 +26,9 @@ _READERS: dict[str, Callable[[list[str]], Tally | None]] = {
     "vitest": javascript.read_vitest,
     "mocha": mocha.read_mocha,
 }
+
+_PYTEST = re.compile(r"\bpy\.?test\b")
+_TOLD_TO_EXIT = re.compile(r"^!+ _pytest\.outcomes\.Exit: ", re.MULTILINE)
 
 
 def read_tests(output: str) -> Tally | None:
@@ -45,6 +49,15 @@ def ran_nothing(output: str) -> str:
     """
     empty = next((runner for runner, tests in _by_runner(output).items() if tests.run == 0), "")
     return f"{empty} ran no test" if empty else ""
+
+
+def cut_short(command: str, output: str) -> str:
+    """Why a run that exited 0 may not have come to its end, by what pytest tells; empty where nothing says so."""
+    if _TOLD_TO_EXIT.search(plain_text(output)):
+        return "pytest was told to exit before its last test"
+    if _PYTEST.search(command) and read_tests(output) is None:
+        return "pytest did not say which tests ran: it was ended before, or its last line is not in the output"
+    return ""
 
 
 def _by_runner(output: str) -> dict[str, Tally]:
