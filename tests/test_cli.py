@@ -129,7 +129,8 @@ def test_a_tool_that_is_missing_is_the_operators_and_exit_code_1(project: ThrumP
     task = project.add("Anything")
     left = project.json("run", code=1)
     assert "no-such-program-here" in left["operator"][task]
-    assert project.json("run", "--once", code=1)["task"] is None
+    again = project.json("run", "--once", code=1)["task"]
+    assert (again["id"], again["waiting_for"]) == (task, "operator"), "what was started anew looks again"
     project.configure()
     project.command("task", "retry", task)
     project.command("run", code=4)
