@@ -23,6 +23,8 @@ DIVIDE = "Divide by two with a shift"
 HISTORY = "# What happened so far\n\nThe last attempt did not pass a gate. Mend what it found:\n\n"
 FOUND = "proofs/div-by-two.smt2:6: answered sat, expected unsat\n  counterexample:\n    x = 3 (0xfffffffd, 32 bits)\n"
 
+RUST = pytest.mark.skipif(shutil.which("cargo") is None, reason="no cargo on PATH: the example then takes Python")
+
 pytestmark = needs("z3", "coqc", "coqchk")
 
 
@@ -217,7 +219,8 @@ def test_three_tasks_land_through_three_gates(tmp_path: Path, shell_env: dict[st
     check_example("python", tmp_path, shell_env)
 
 
-@needs("bwrap", "cargo")
+@needs("bwrap")
+@RUST
 @pytest.mark.timeout(600)
 def test_the_programs_in_rust_land_through_the_same_gates(tmp_path: Path, shell_env: dict[str, str]) -> None:
     cargo = shutil.which("cargo")
@@ -225,7 +228,7 @@ def test_the_programs_in_rust_land_through_the_same_gates(tmp_path: Path, shell_
     check_example("rust", tmp_path, {**shell_env, "PATH": f"{shell_env['PATH']}:{Path(cargo).parent}"})
 
 
-@needs("cargo")
+@RUST
 @pytest.mark.timeout(300)
 def test_the_programs_in_rust_make_what_those_in_python_make(tmp_path: Path, shell_env: dict[str, str]) -> None:
     made: dict[str, list[str]] = {}

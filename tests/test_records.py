@@ -39,6 +39,8 @@ def values(hint: Any) -> st.SearchStrategy[Any]:
         return st.one_of(*map(values, args))
     if origin is tuple and args[1] is ...:
         return st.lists(values(args[0]), max_size=3).map(tuple)
+    if origin is tuple:
+        return st.tuples(*map(values, args))
     if origin is frozenset:
         return st.frozensets(values(args[0]), max_size=3)
     if origin is dict:

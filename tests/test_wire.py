@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -296,3 +298,14 @@ def test_a_message_that_no_peer_would_accept_is_refused_where_it_is_sent(endpoin
 def test_an_endpoint_that_is_none_is_a_wire_error() -> None:
     with pytest.raises(WireError, match="nonsense"):
         Dealer("nonsense", "a", "1-0")
+
+
+def test_a_kind_of_a_conversation_that_is_new_to_a_process_is_understood() -> None:
+    look = (
+        "from thrum.packing import unpack_body; from thrum.messages import KINDS; "
+        "assert 'AgentOutput' not in KINDS; "
+        "print(unpack_body('AgentOutput', bytes.fromhex({raw!r})).text)"
+    )
+    raw = pack_body(AgentOutput(task="a-1", token=1, offset=0, text="hello")).hex()
+    ran = subprocess.run([sys.executable, "-c", look.format(raw=raw)], capture_output=True, text=True, check=False)
+    assert ran.stdout == "hello\n", ran.stderr

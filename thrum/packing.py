@@ -6,6 +6,7 @@ order, the body as a msgpack map of its fields by name. Whatever does not fit is
 
 from __future__ import annotations
 
+import importlib
 import math
 from typing import Any
 
@@ -87,6 +88,9 @@ def unpack_body(kind: str, raw: bytes) -> Message:
     Raises:
         WireError: the kind is unknown, or the body does not fit it.
     """
+    if kind not in KINDS:
+        # A conversation that this process has not taken part in so far: it may begin with this very message.
+        importlib.import_module("thrum.messages.kinds")
     cls = KINDS.get(kind)
     if cls is None:
         raise WireError(f"no message is called {kind!r:.80}", raw=raw)

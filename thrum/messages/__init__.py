@@ -43,7 +43,7 @@ class Header:
 
 
 KINDS: dict[str, type[Message]] = {}
-"""Every kind that this process knows, by its name on the wire: those of the modules that it has imported."""
+"""Every kind by its name on the wire, as far as this process has imported them (see `thrum.packing.unpack_body`)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
