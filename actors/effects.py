@@ -257,8 +257,9 @@ class Worldly:
 
 
 def whole_characters(data: bytes) -> bytes:
-    """UTF-8 without the beginning of a character at its end; anything else as it is."""
-    for cut in range(1, min(4, len(data))):
+    """UTF-8 without the beginning of a character at its end; anything else, and what is nothing but such a beginning,
+    as it is."""
+    for cut in range(1, min(3, len(data) - 1) + 1):
         byte = data[-cut]
         if byte & 0xC0 == 0xC0:
             length = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4

