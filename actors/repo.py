@@ -6,8 +6,6 @@ then send and act. A write that fails ends the process; nothing that it did not 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import logging
 import sys
 from collections.abc import Callable
@@ -18,14 +16,11 @@ from typing import Any
 
 from thrum import inputs as i
 from thrum.batch import Loaded
-from thrum.checks import definition_digest, gate_checks, gate_config, integration_set, requirement, share
-from thrum.config import IntegrationConfig, Project, RepoConfig
-from thrum.errors import AuthError, NotFoundError, StoreError, ThrumError
+from thrum.config import RepoConfig
+from thrum.errors import NotFoundError, StoreError, ThrumError
 from thrum.files import OutputStore, secret
-from thrum.gate import Gate, Verdict
 from thrum.messages import Envelope
 from thrum.messages import kinds as m
-from thrum.pipeline.draft import Rules
 from thrum.records import to_plain
 from thrum.storage import open_store
 from thrum.store import Store
@@ -35,67 +30,11 @@ from . import base
 from .background import Background
 from .crew import Crew
 from .effects import Outcome, Worldly
-from .gate_runs import GatePlan
 from .ledger import Ledger
-from .setup import Setup
+from .setup import setup_of
 from .turn import ImportAttempt, Send
 
 log = logging.getLogger(__name__)
-
-GATES = (Gate.QUALITY, Gate.PROOF, Gate.INTEGRATION)
-
-
-def plan_of(project: Project, repo: RepoConfig, gate: Gate) -> GatePlan:
-    """What a gate of the repository consists of."""
-    checks, unconfigured = gate_checks(project, repo, gate)
-    config = gate_config(project, gate)
-    assert config is not None  # the review, which has none, is no gate of checks
-    required = requirement(project, repo, gate, Verdict.NOT_CONFIGURED)
-    # All that a result depends on beside the commit: a change of any of it and the gate must run again to land.
-    parts = [definition_digest(checks), required, project.pipeline.sandbox, repo.setup_cmd, repo.mount_paths]
-    definition = hashlib.sha256(json.dumps(to_plain(parts), sort_keys=True).encode()).hexdigest()
-    return GatePlan(
-        checks=checks,
-        unconfigured=unconfigured,
-        definition=definition,
-        forbidden="" if checks else required,
-        fixture=config.fixture if isinstance(config, IntegrationConfig) else "",
-        fail_fast=config.fail_fast,
-        cheap_first=config.cheap_first,
-        ratio=share(project, gate),
-        strategy=project.pipeline.subsample.seed_strategy,
-    )
-
-
-def setup_of(project: Project, repo: RepoConfig, token: str) -> Setup:
-    """What the configuration says about a repository."""
-    if not token:
-        raise AuthError("the project has no token", remedy="remove .thrum/token; the next start makes one")
-    engine = project.pipeline.engine
-    plans = {gate: plan_of(project, repo, gate) for gate in GATES}
-    rules = Rules(
-        max_retries=engine.max_retries,
-        max_interruptions=engine.max_interruptions,
-        max_rebuilds=engine.max_rebuilds,
-        max_wait_s=engine.max_wait_s,
-        approvers=project.safety(repo).approvers,
-        protect=repo.protect,
-        protected_change=repo.protected_change,
-        void_on_overlap=engine.reapprove == "overlap",
-        definitions={gate: plan.definition for gate, plan in plans.items()},
-        never_reused=frozenset(g for g, plan in plans.items() if any(check.network for check in plan.checks)),
-        configuration=project.digest,
-    )
-    return Setup(
-        repo=repo.name,
-        rules=rules,
-        plans=plans,
-        concurrency=project.concurrency(repo),
-        cache=engine.cache,
-        pause_when_red=engine.pause_when_red,
-        token=token,
-        integration_set=integration_set(project, repo.name),
-    )
 
 
 class RepoActor:

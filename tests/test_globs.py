@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from thrum.config import MODULES, PROTECTED
+from thrum.fence import MODULES, PROTECTED
 from thrum.globs import chosen, matched, matches, matching
 from thrum.protection import protected
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from thrum.config import LINKS, MODULES
+from thrum.fence import LINKS, MODULES
 from thrum.globs import matched
 
 RUNNERS = frozenset(

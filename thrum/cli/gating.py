@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +20,11 @@ from thrum.errors import Exit
 if TYPE_CHECKING:
     import threading
 
+    from thrum.actors.gate_runs import GateRuns
     from thrum.checking import CheckRunner
     from thrum.config import Project, RepoConfig
-    from thrum.files import Lock
+    from thrum.files import Lock, OutputStore
     from thrum.gate import Check, CheckResult, Gate, GateResult
-    from thrum.messages.gates import RunGate
 
 GATES = ("quality", "proof", "integration")
 WAIT_S = 600.0
@@ -71,41 +72,52 @@ def _ran(
     """What the gate says, and where the whole output of each check is kept."""
     import time
 
-    from thrum.checking import CheckRunner
-    from thrum.checks import gate_checks, gate_config, integration_set, requirement
-    from thrum.config import IntegrationConfig
-    from thrum.files import Lock, OutputStore
-    from thrum.gate import CheckResult, GateResult, Verdict, overall
+    from thrum.actors.gate_runs import GateRuns
+    from thrum.actors.setup import plan_of
+    from thrum.checks import integration_set
+    from thrum.files import OutputStore
     from thrum.git.repository import Repository
-    from thrum.messages.gates import RunGate
-    from thrum.sandbox import sweep
-    from thrum.sandbox.process import StopEvent
+    from thrum.inputs import RunChecks
     from thrum.tree.access import made
 
     git = Repository(repo.path, repo.branch)
     head = git.resolve(commit)
-    vector = {repo.name: head}
-    if gate == "integration":
-        others = (project.repo(name) for name in integration_set(project, repo.name) if name != repo.name)
-        vector |= {other.name: Repository(other.path, other.branch).tip() for other in others if other is not None}
-    checks, empty = gate_checks(project, repo, gate)
-    why = requirement(project, repo, gate, Verdict.NOT_CONFIGURED) if not checks else ""
-    config = gate_config(project, gate)
-    asked = RunGate(
+    others = [project.repo(name) for name in integration_set(project, repo.name)] if gate == "integration" else []
+    tips = {one.name: Repository(one.path, one.branch).tip() for one in others if one and one.name != repo.name}
+    asked = RunChecks(
+        task="by-hand",
         run=f"by-hand/{gate}",
         gate=gate,
-        checks=checks,
-        vector=vector,
-        fixture=config.fixture if isinstance(config, IntegrationConfig) else "",
+        attempt=0,
+        commit=head,
+        tree=git.tree_of(head),
+        vector={**tips, repo.name: head},
     )
-    places = made(directory)
-    outputs, place = OutputStore(places.outputs), Path(project.pipeline.engine.worktrees_dir) / "gate.by-hand"
+    runs = GateRuns({gate: plan_of(project, repo, gate)})
+    outputs = OutputStore(made(directory).outputs)
+    finished = runs.begin(asked, time.time())
+    if finished is not None:
+        return finished.result, {}
+    with _runner(directory, project, outputs) as (runner, stop):
+        result = _worked_off(runs, runner, stop)
+    return result, {one.name: str(outputs.path(one.output_digest)) for one in result.checks if one.output_digest}
+
+
+@contextmanager
+def _runner(directory: Path, project: Project, outputs: OutputStore) -> Iterator[tuple[CheckRunner, threading.Event]]:
+    """Who runs checks, one run by hand at a time, and what ends the one under way: set by Ctrl-C and its like."""
+    from thrum.checking import CheckRunner
+    from thrum.files import Lock
+    from thrum.places import Places
+    from thrum.sandbox import sweep
+    from thrum.sandbox.process import StopEvent
+
+    place = Path(project.pipeline.engine.worktrees_dir) / "gate.by-hand"
     place.mkdir(parents=True, exist_ok=True)
     stop = StopEvent()
     with _turn(Lock(place / "lock", kind="gate run")):
-        began = time.time()
         # A mark of its own: `thrum up` ends what an earlier life of it left, which this is not.
-        owner = f"by-hand-{places.mark}"
+        owner = f"by-hand-{Places(directory).mark}"
         sweep(owner)
         # What runs has a session of its own: whoever ends us must end it through us.
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -113,27 +125,9 @@ def _ran(
                 signal.signal(number, lambda *_: stop.set())
         runner = CheckRunner(project, outputs, place, owner)
         try:
-            results = _each(runner, asked, stop, fail_fast=config is not None and config.fail_fast)
+            yield runner, stop
         finally:
             runner.close()
-    if stop.is_set():
-        raise KeyboardInterrupt
-    unconfigured = [
-        CheckResult(name=name, verdict=Verdict.NOT_CONFIGURED, reason="the repository has no command for it")
-        for name in empty
-    ]
-    result = GateResult(
-        gate=gate,
-        verdict=Verdict.COULD_NOT_RUN if why else overall(check.verdict for check in results),
-        commit=head,
-        tree=git.tree_of(head),
-        checks=(*results, *unconfigured),
-        reason=why,
-        started_at=began,
-        ended_at=time.time(),
-        vector=vector if gate == "integration" else {},
-    )
-    return result, {one.name: str(outputs.path(one.output_digest)) for one in results if one.output_digest}
 
 
 def _turn(lock: Lock) -> Lock:
@@ -147,22 +141,24 @@ def _turn(lock: Lock) -> Lock:
         return lock.acquire(deadline_s=WAIT_S)
 
 
-def _each(runner: CheckRunner, asked: RunGate, stop: threading.Event, *, fail_fast: bool) -> list[CheckResult]:
-    """The results; a person sees each as it comes."""
-    from dataclasses import replace
+def _worked_off(runs: GateRuns, runner: CheckRunner, stop: threading.Event) -> GateResult:
+    """The result, once each part was run here; a person sees each check as it comes.
 
-    groups = [asked.checks] if asked.gate == "integration" else [(check,) for check in asked.checks]
-    results: list[CheckResult] = []
-    for checks in filter(None, groups):
-        told = runner.run(replace(asked, checks=checks), stop).checks
-        results += told
-        if stop.is_set():
-            break
-        for one in () if invocation().json else told:
-            console.note(f"{one.name}: {one.verdict}, {duration(one.duration_s)}")
-        if fail_fast and told[-1].verdict != "passed":
-            break
-    return results
+    Raises:
+        KeyboardInterrupt: it was ended.
+    """
+    import time
+
+    while True:
+        for part in runs.due(time.time()):
+            reported = runner.run(part, stop)
+            if stop.is_set():
+                raise KeyboardInterrupt
+            for one in () if invocation().json else reported.checks:
+                console.note(f"{one.name}: {one.verdict}, {duration(one.duration_s)}")
+            done = runs.report(reported, time.time())
+            if done is not None:
+                return done[1].result
 
 
 def _view(result: GateResult, places: dict[str, str]) -> dict[str, Any]:
