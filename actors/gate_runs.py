@@ -3,22 +3,22 @@
 A run is split into parts that gate actors take one each: every check of quality and proof is a part of its own,
 so that a pool runs them in parallel; the steps of an integration pipeline pass data along and stay together. A check
 of quality or proof that failed is run on the base too, once for each base: whose failure it is makes a difference.
+Where the configuration allows it, one that failed by tests known to be flaky there is run again.
 """
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 
 from thrum import inputs as i
-from thrum.checks import definition_digest, sampled
+from thrum.checks import sampled
 from thrum.gate import Check, CheckResult, Gate, GateResult, Verdict, overall
 from thrum.messages.gates import GateReported, RunGate
 
+from .bases import Bases, on_base
+
 ASK_AGAIN_S = 20.0
 """How long a part may stay unheard of before it is asked for again; gate actors send a heartbeat every 5 s."""
-REMEMBERED = 500
-"""How many results on bases are kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,14 +37,24 @@ class GatePlan:
     ratio: float = 1.0
     """The share of the checks that runs before approval."""
     strategy: str = "task-id"
+    flaky_reruns: int = 0
+    """How often a check is run again that failed by tests known to be flaky, and how often more on the base."""
 
 
-_Key = tuple[str, str]
-"""A base commit, and the digest of a check's definition."""
+@dataclass(slots=True, kw_only=True)
+class _Part:
+    """A part of the commit's own, with the runs that its failure led to."""
 
+    asked: RunGate
+    on_base: list[str] = field(default_factory=list)
+    again: list[str] = field(default_factory=list)
+    settled: bool = False
+    """Nothing more is asked on its account."""
 
-def _key(effect: i.RunChecks, check: Check) -> _Key:
-    return effect.base, definition_digest([check])
+    @property
+    def last(self) -> str:
+        """The last run again; empty without one."""
+        return self.again[-1] if self.again else ""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -52,6 +62,9 @@ class _Run:
     effect: i.RunChecks
     plan: GatePlan
     parts: dict[str, RunGate]
+    """All that were asked for, by their names."""
+    own: dict[str, _Part]
+    """Those of the commit itself, in order."""
     results: dict[str, GateReported] = field(default_factory=dict)
     ask_at: dict[str, float] = field(default_factory=dict)
     later: list[str] = field(default_factory=list)
@@ -59,19 +72,23 @@ class _Run:
     runners: dict[str, str] = field(default_factory=dict)
     started_at: float = 0.0
     share: float = 1.0
-    controls: dict[str, _Key] = field(default_factory=dict)
-    """The parts that run on the base, each with the place of its result."""
 
-    @property
-    def own(self) -> list[CheckResult]:
-        """What was said of the commit itself, in order."""
-        return [check for part in self.parts if part not in self.controls for check in self.results[part].checks]
+    def ask(self, part: RunGate, now: float) -> str:
+        """Have one more part run; its name."""
+        self.parts[part.run] = part
+        self.ask_at[part.run] = now
+        return part.run
 
-    def go_on(self, *, passed: bool, now: float) -> None:
-        """Ask for the next of the later parts, or leave them all out."""
+    def owner(self, part: str) -> tuple[str, _Part]:
+        """The part of the commit's own on whose account this one was asked for."""
+        return next((n, own) for n, own in self.own.items() if part in (n, *own.on_base, *own.again))
+
+    def settle(self, name: str, *, passed: bool, now: float) -> None:
+        """A part is done with: ask for the next of the later ones, or leave them all out."""
+        self.own[name].settled = True
         if not passed:
             for part in self.later:
-                del self.parts[part]
+                del self.parts[part], self.own[part]
             self.later = []
         elif self.later:
             self.ask_at[self.later.pop(0)] = now
@@ -83,8 +100,7 @@ class GateRuns:
     def __init__(self, plans: dict[Gate, GatePlan]) -> None:
         self._plans = plans
         self._runs: dict[str, _Run] = {}
-        self._on_base: OrderedDict[_Key, CheckResult] = OrderedDict()
-        self._red: dict[str, str] = {}
+        self.bases = Bases()
         self._lookings = 0
         self._durations: dict[str, float] = {}
 
@@ -105,6 +121,7 @@ class GateRuns:
                 effect=effect,
                 plan=plan,
                 parts=parts,
+                own={name: _Part(asked=part) for name, part in parts.items()},
                 ask_at=dict.fromkeys(first, now),
                 later=order[len(first) :],
                 started_at=now,
@@ -128,6 +145,7 @@ class GateRuns:
                 effect=effect,
                 plan=GatePlan(checks=chosen),
                 parts={part.run: part},
+                own={part.run: _Part(asked=part, settled=True)},
                 ask_at={part.run: now},
                 started_at=now,
             )
@@ -181,64 +199,58 @@ class GateRuns:
             return None
         run.results[reported.run] = reported
         run.ask_at.pop(reported.run, None)
-        if reported.run in run.controls:
-            self._remember(run.controls[reported.run], reported.checks[0])
-        else:
-            self._durations.update((check.name, check.duration_s) for check in reported.checks)
-            run.go_on(passed=all(check.verdict is Verdict.PASSED for check in reported.checks), now=now)
-        if run.ask_at or self._control(run, now):
+        self._answered(run, reported, now)
+        if run.ask_at:
             return None
         del self._runs[run.effect.run]
-        checks = (*(self._beside_base(run, check) for check in run.own), *_unconfigured(run.plan))
+        said = (check for name, part in run.own.items() for check in self._said(run, name, part))
+        checks = (*said, *_unconfigured(run.plan))
         ran = [check.verdict for check in checks if check.verdict is not Verdict.NOT_CONFIGURED]
         finished = _finished(run.effect, run.plan, overall(ran), checks, "", run.started_at, now)
         return run.effect.task, replace(finished, result=replace(finished.result, share=run.share))
 
     # --- Whose failure it is ------------------------------------------------------------------------------------
 
-    @property
-    def red(self) -> dict[str, str]:
-        """The checks that were last seen to fail on a base, each with that commit; empty once something landed."""
-        return dict(self._red)
+    def _answered(self, run: _Run, reported: GateReported, now: float) -> None:
+        name, part = run.owner(reported.run)
+        if reported.run in part.on_base:
+            self.bases.remember(on_base(run.effect.base, part.asked.checks[0]), reported.checks[0])
+        elif reported.run == name:
+            self._durations.update((check.name, check.duration_s) for check in reported.checks)
+        if not part.settled and not run.ask_at.keys() & {*part.on_base, *part.again}:
+            self._follow(run, name, part, now)
 
-    def landed(self) -> None:
-        """The branch stands at a commit that every check passed on."""
-        self._red = {}
+    def _follow(self, run: _Run, name: str, part: _Part, now: float) -> None:
+        """Have run what the part's failure calls for, one thing after the other; settle it where that is nothing."""
+        effect, checks = run.effect, run.results[name].checks
+        verdict = overall(check.verdict for check in checks)
+        if verdict is not Verdict.FAILED or effect.gate is Gate.INTEGRATION or not effect.base:
+            run.settle(name, passed=verdict is Verdict.PASSED, now=now)
+            return
+        (check,), (last,) = part.asked.checks, run.results[part.last or name].checks
+        at, reruns = on_base(effect.base, check), run.plan.flaky_reruns if checks[0].tests else 0
+        if not part.on_base:
+            vector = {**effect.vector, check.repo: effect.base}
+            for number in range(self.bases.runs(at), 1 + reruns):
+                asked = RunGate(run=f"{name}.base{number}", gate=effect.gate, checks=(check,), vector=vector)
+                part.on_base.append(run.ask(asked, now))
+            if part.on_base:
+                return
+        if len(part.again) < reruns and self.bases.known_flaky(at, last):
+            part.again.append(run.ask(replace(part.asked, run=f"{name}.again{len(part.again)}"), now))
+        else:
+            run.settle(name, passed=last.verdict is Verdict.PASSED, now=now)
 
-    def _control(self, run: _Run, now: float) -> bool:
-        """Have what failed run on the base, where that is not known yet; True if something is asked for."""
-        effect = run.effect
-        if effect.gate is Gate.INTEGRATION or not effect.base or run.controls:
-            return False
-        failed = {check.name for check in run.own if check.verdict is Verdict.FAILED}
-        for check in (check for part in list(run.parts.values()) for check in part.checks):
-            key = _key(effect, check)
-            if check.name in failed and key not in self._on_base:
-                vector = {**effect.vector, check.repo: effect.base}
-                number = len(run.controls) + 1
-                part = RunGate(run=f"{effect.run}/base{number}", gate=effect.gate, checks=(check,), vector=vector)
-                run.parts[part.run], run.controls[part.run] = part, key
-                run.ask_at[part.run] = now
-        return bool(run.controls)
-
-    def _remember(self, key: _Key, result: CheckResult) -> None:
-        if result.verdict is Verdict.COULD_NOT_RUN:
-            return  # says nothing about the commit; it is tried anew the next time
-        self._on_base[key] = result
-        if len(self._on_base) > REMEMBERED:
-            self._on_base.popitem(last=False)
-        self._red.pop(result.name, None)
-        if result.verdict is Verdict.FAILED:
-            self._red[result.name] = key[0]
-
-    def _beside_base(self, run: _Run, result: CheckResult) -> CheckResult:
-        check = next(check for part in run.parts.values() for check in part.checks if check.name == result.name)
-        base = self._on_base.get(_key(run.effect, check)) if result.verdict is Verdict.FAILED else None
-        if base is None or run.effect.gate is Gate.INTEGRATION:
-            return result
-        there = set(base.tests.failing) if base.tests else set()
-        both = tuple(name for name in (result.tests.failing if result.tests else ()) if name in there)
-        return replace(result, on_base=base.verdict, failing_on_base=both)
+    def _said(self, run: _Run, name: str, part: _Part) -> tuple[CheckResult, ...]:
+        """What a part says in the end."""
+        checks, last = run.results[name].checks, run.results[part.last or name].checks
+        if run.effect.gate is Gate.INTEGRATION or not run.effect.base:
+            return checks
+        if part.again and last[0].verdict is Verdict.PASSED:
+            failed = (run.results[one].checks[0] for one in (name, *part.again[:-1]))
+            flaky = dict.fromkeys(test for one in failed if one.tests for test in one.tests.failing)
+            return (replace(last[0], flaky=tuple(flaky), fingerprint=""),)  # not a pass to be taken over
+        return (self.bases.beside(on_base(run.effect.base, part.asked.checks[0]), checks[0]),)
 
     # --- Parts --------------------------------------------------------------------------------------------------
 
@@ -262,10 +274,11 @@ def _parts(effect: i.RunChecks, plan: GatePlan, chosen: tuple[Check, ...]) -> li
 
 
 def _whole(asked: RunGate, reported: GateReported) -> bool:
-    """True if every check has its result; of a pipeline, every step up to the first that did not pass."""
+    """True if every check has its result, in order; of a pipeline that failed, those that were begun."""
     names, told = ([check.name for check in checks] for checks in (asked.checks, reported.checks))
-    ended_early = asked.gate is Gate.INTEGRATION and told and reported.checks[-1].verdict is not Verdict.PASSED
-    return told == (names[: len(told)] if ended_early else names)
+    if asked.gate is Gate.INTEGRATION and any(check.verdict is not Verdict.PASSED for check in reported.checks):
+        return told == [name for name in names if name in told]
+    return told == names
 
 
 def _unconfigured(plan: GatePlan) -> tuple[CheckResult, ...]:

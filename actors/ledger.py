@@ -255,7 +255,7 @@ class Ledger:
                 return self._shown(self._find(body.task))
             case _:
                 shown = [self._seen(task) for task in self.tasks.values()]
-                red = self._runs.red
+                red = self._runs.bases.red
                 return status_of(self.setup, shown, slots_used=len(self._workers), events=self._seq, red=red)
 
     def _seen(self, task: Task) -> Task:

@@ -79,7 +79,7 @@ class Readiness:
     @property
     def fault(self) -> str:
         """Why nothing begins now; empty where nothing is held back."""
-        red = self._runs.red if self._setup.pause_when_red else {}
+        red = self._runs.bases.red if self._setup.pause_when_red else {}
         return self.hold.reason or (f"the branch itself fails in {', '.join(red)}" if red else "")
 
     def admits(self, task: str, given: i.Input, now: float) -> bool:
@@ -97,9 +97,9 @@ class Readiness:
                 self.hold.begin(given.reason, now)
             case i.RetryAsked():
                 self.hold.over()
-                self._runs.landed()  # a person says that it was seen to
+                self._runs.bases.landed()  # a person says that it was seen to
             case i.BranchLanded():
-                self._runs.landed()
+                self._runs.bases.landed()
             case _:
                 pass
         return True

@@ -6,7 +6,7 @@ import hashlib
 import json
 
 from thrum.checks import definition_digest, gate_checks, gate_config, integration_set, requirement, share
-from thrum.config import IntegrationConfig, Project, RepoConfig
+from thrum.config import IntegrationConfig, Project, QualityConfig, RepoConfig
 from thrum.errors import AuthError
 from thrum.gate import Gate, Verdict
 from thrum.pipeline.draft import Rules
@@ -44,7 +44,8 @@ def plan_of(project: Project, repo: RepoConfig, gate: Gate) -> GatePlan:
     assert config is not None  # the review, which has none, is no gate of checks
     required = requirement(project, repo, gate, Verdict.NOT_CONFIGURED)
     # All that a result depends on beside the commit: a change of any of it and the gate must run again to land.
-    parts = [definition_digest(checks), required, project.pipeline.sandbox, repo.setup_cmd, repo.mount_paths]
+    reruns = config.flaky_reruns if isinstance(config, QualityConfig) else 0
+    parts = [definition_digest(checks), required, project.pipeline.sandbox, repo.setup_cmd, repo.mount_paths, reruns]
     definition = hashlib.sha256(json.dumps(to_plain(parts), sort_keys=True).encode()).hexdigest()
     return GatePlan(
         checks=checks,
@@ -56,6 +57,7 @@ def plan_of(project: Project, repo: RepoConfig, gate: Gate) -> GatePlan:
         cheap_first=config.cheap_first,
         ratio=share(project, gate),
         strategy=project.pipeline.subsample.seed_strategy,
+        flaky_reruns=reruns,
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from thrum.artifacts import comparers, verdict_on
+from thrum.checking.artifacts import verdict_on
 from thrum.files import open_untrusted, read_untrusted
 from thrum.gate import Artifact, Verdict
 from thrum.job import Ending, Outcome
@@ -156,15 +156,3 @@ def test_a_comparison_decides_unless_it_could_not_run(folder: Path, found: Outco
     told, reason = verdict_on(artifact, folder, lambda: found)
     assert told is verdict
     assert reason.endswith(why)
-
-
-def test_the_programs_that_compare_are_told_each_once() -> None:
-    artifacts = (
-        Artifact(path="a"),
-        Artifact(path="b", compare=("cmp", "{artifact}", "b")),
-        Artifact(path="c", compare="A=1 wasm-tools validate {artifact}"),
-        Artifact(path="d", compare="wasm-tools validate {artifact}"),
-        Artifact(path="e", compare="test -s {artifact}"),
-    )
-    assert comparers(artifacts) == ("cmp", "wasm-tools", "bash")
-    assert comparers(()) == ()

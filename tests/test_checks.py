@@ -16,14 +16,16 @@ from thrum.checks import (
     first_program,
     gate_checks,
     integration_set,
+    programs,
     requirement,
     sample,
     share,
+    startable,
 )
 from thrum.config import PipelineConfig, Project, RepoConfig
 from thrum.errors import RepositoryError, ThrumError
 from thrum.findings import Finding, Sighting, problems
-from thrum.gate import Check, Gate, Verdict
+from thrum.gate import Artifact, Check, Gate, Obligations, Verdict
 from thrum.records import from_plain
 
 
@@ -88,12 +90,27 @@ def test_the_review_has_no_checks() -> None:
 def test_steps_belong_to_the_repositories_that_they_name() -> None:
     project = project_of(MELD, {"name": "alone"}, {"name": "Synth", "run_cmd": ["synth"]}, gates=CHAIN)
     compile_step = Check(name="compile", command=("synth", "{output_dir}/a b", "it's"), repo="Synth", timeout_s=5)
-    fuse = Check(name="fuse", command="fuse {fixture}", repo="Meld", timeout_s=60)
+    fuse = Check(name="fuse", command="fuse {fixture}", repo="Meld", timeout_s=60, needs=("compile",))
     for name in ("Meld", "Synth"):
         repo = project.repo(name)
         assert repo is not None
         assert gate_checks(project, repo, Gate.INTEGRATION) == ((compile_step, fuse), ())
     assert gate_checks(project, project.repos[1], Gate.INTEGRATION) == ((), ())
+
+
+def test_a_part_of_a_pipeline_needs_the_one_before_it_unless_it_says_what_it_needs() -> None:
+    labels: dict[str, Any] = {"a": None, "b": [], "c": ["a", "b"], "d": None}
+    steps = [
+        {"repo": "Meld", "label": label, "command": "x"} | ({} if needs is None else {"needs": needs})
+        for label, needs in labels.items()
+    ]
+    project = project_of(MELD, gates={"integration": {"checks": ["fmt", "test"], "steps": steps}})
+    checks, _ = gate_checks(project, project.repos[0], Gate.INTEGRATION)
+    needs = {check.name: check.needs for check in checks}
+    assert needs == {"fmt": (), "test": ("fmt",), "a": ("test",), "b": (), "c": ("a", "b"), "d": ("c",)}
+    assert [check.name for check in startable(checks, {"fmt"}, ())] == ["b"]
+    assert [check.name for check in startable(checks, {"fmt", "b"}, {"fmt", "b"})] == ["test"]
+    assert [check.name for check in startable(checks, {"fmt", "test", "a", "b"}, {"fmt", "test", "a", "b"})] == ["c"]
 
 
 def test_steps_tie_their_repositories_together_and_no_others() -> None:
@@ -403,3 +420,24 @@ def test_what_a_person_should_know_is_told(pipeline: dict[str, Any], level: str,
     assert [one.level for one in told] == [level]
     plain = findings(project_of(FULL, gates=NO_GATES, backends=[AGENT]), missing=("/gone",), environ={"SET": "x"})
     assert not [one for one in plain if text in one.text]
+
+
+def test_the_programs_that_a_check_needs_are_told_each_once_with_those_that_compare_what_it_made() -> None:
+    artifacts = (
+        Artifact(path="a"),
+        Artifact(path="b", compare=("cmp", "{artifact}", "b")),
+        Artifact(path="c", compare="A=1 wasm-tools validate {artifact}"),
+        Artifact(path="d", compare="wasm-tools validate {artifact}"),
+        Artifact(path="e", compare="test -s {artifact}"),
+    )
+    told = programs(Check(name="it", command=("wasm-tools", "fuse"), artifacts=artifacts))
+    assert told == (("wasm-tools",), ("cmp",), ("bash",))
+    assert programs(Check(name="it", command=("./run",))) == ()
+
+
+def test_a_prover_is_found_under_any_of_its_names() -> None:
+    assert programs(Check(name="proofs", command="", prover="rocq", obligations=Obligations(rocq=("*.v",)))) == (
+        ("coqc", "rocq"), ("coqchk", "rocqchk", "rocq"),
+    )  # fmt: skip
+    z3 = Obligations(smt=("*.smt2",), python=("o.py",), solver="z3-4.13", interpreter="python3.12")
+    assert programs(Check(name="verify", command="", prover="z3", obligations=z3)) == (("z3-4.13",), ("python3.12",))

@@ -147,6 +147,16 @@ STEPS = "gates.integration.steps"
         (step("repo = 'loom'\nlabel = ''\ncommand = 'b'"), f"{STEPS}[0].label", "printable", ""),
         (step("repo = 'loom'\nlabel = 'x'\ncommand = 'b'") * 2, f"{STEPS}[1].label", "another check", ""),
         (step("repo = 'loom'\nlabel = 'x'\nargs = ['{fixture}']"), f"{STEPS}[0]", "fixture is not set", ""),
+        (step("repo = 'loom'\nlabel = 'x'\ncommand = 'b'\nneeds = ['x']"), f"{STEPS}[0].needs", "no earlier step", ""),
+        (
+            step("repo = 'loom'\nlabel = 'make'\ncommand = 'b'")
+            + step("repo = 'loom'\nlabel = 'x'\ncommand = 'b'\nneeds = ['mak']"),
+            f"{STEPS}[1].needs",
+            "'mak' is no earlier step",
+            "Did you mean 'make'?",
+        ),
+        ("[gates.quality]\nflaky_reruns = 11", "gates.quality.flaky_reruns", "must be from 0 to 10", ""),
+        ("[gates.proof]\nflaky_reruns = 1", "gates.proof.flaky_reruns", "is not a known key", ""),
         ("[budget]\nceiling_usd = nan", "budget.ceiling_usd", "must be a finite number", ""),
         ("[budget]\nceiling_usd = -1", "budget.ceiling_usd", "must be 0 or more", ""),
         (

@@ -67,7 +67,11 @@ def a_check(command: str | tuple[str, ...], *, name: str = "it", repo: str = "on
 
 
 def steps(*commands: tuple[str, str]) -> tuple[Check, ...]:
-    return tuple(a_check(command, name=f"step {n}", repo=repo) for n, (repo, command) in enumerate(commands, start=1))
+    """Steps that need the one before each."""
+    return tuple(
+        a_check(command, name=f"step {n}", repo=repo, needs=(f"step {n - 1}",) if n > 1 else ())
+        for n, (repo, command) in enumerate(commands, start=1)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -213,6 +217,31 @@ def test_the_first_step_that_does_not_pass_is_the_last_that_runs(house: House) -
     for broken, verdict in (("exit 3", FAILED), ("no-such-program", COULD_NOT_RUN)):
         report = house.report(*steps(("one", "true"), ("two", broken), ("one", "true")), gate=Gate.INTEGRATION)
         assert [result.verdict for result in report.checks] == [PASSED, verdict]
+
+
+def test_steps_that_do_not_need_each_other_run_at_once_and_one_that_needs_both_after_them(house: House) -> None:
+    asked = (
+        a_check("mkfifo {output_dir}/a {output_dir}/b", name="pipes"),
+        # Each waits for the other, in the same repository.
+        a_check("echo left > {output_dir}/a; cat {output_dir}/b > {output_dir}/l", name="left", needs=("pipes",)),
+        a_check("cat {output_dir}/a > {output_dir}/r; echo right > {output_dir}/b", name="right", needs=("pipes",)),
+        a_check("cat {output_dir}/l {output_dir}/r", name="both", needs=("left", "right")),
+    )
+    report = house.report(*asked, gate=Gate.INTEGRATION)
+    assert [(result.name, result.verdict) for result in report.checks] == [(check.name, PASSED) for check in asked]
+    assert report.checks[-1].tail == "right\nleft\n"
+
+
+def test_what_runs_beside_a_step_that_fails_is_told_to_its_end_and_nothing_begins_after_it(house: House) -> None:
+    asked = (
+        a_check("mkfifo {output_dir}/a", name="pipe"),
+        a_check("echo failing > {output_dir}/a; exit 3", name="fails", needs=("pipe",)),
+        a_check("cat {output_dir}/a", name="beside", needs=("pipe",)),
+        a_check("true", name="after", needs=("beside",)),
+    )
+    report = house.report(*asked, gate=Gate.INTEGRATION)
+    told = {result.name: result.verdict for result in report.checks}
+    assert told == {"pipe": PASSED, "fails": FAILED, "beside": PASSED}
 
 
 # --- Output, and what is left ---------------------------------------------------------------------------------------

@@ -182,14 +182,14 @@ def test_what_failed_is_run_on_the_base_too_and_its_tests_are_told_apart() -> No
     assert result.verdict is FAILED, "it must pass all the same"
     assert [(check.name, check.on_base) for check in result.checks] == [("fmt", None), ("lint", None), ("test", FAILED)]
     assert result.checks[-1].failing_on_base == ("t::b",)
-    assert gate_runs.red == {"test": "base"}
+    assert gate_runs.bases.red == {"test": "base"}
 
 
 def test_the_base_is_asked_once_and_again_where_it_is_another_one() -> None:
     gate_runs = runs()
     [control] = first_answers(gate_runs, on("base"))
     gate_runs.report(report(control, PASSED), 2.0)
-    assert gate_runs.red == {}
+    assert gate_runs.bases.red == {}
     gate_runs.begin(on("base", "a-1/2/quality"), 3.0)
     answers = [gate_runs.report(report(part, FAILED), 4.0) for part in gate_runs.due(3.0)]
     assert answers[:2] == [None, None], "of fmt and lint nothing is known yet"
@@ -204,9 +204,9 @@ def test_a_landing_makes_the_branch_green() -> None:
     gate_runs = runs()
     [control] = first_answers(gate_runs, on("base"))
     gate_runs.report(report(control, FAILED), 2.0)
-    assert gate_runs.red == {"test": "base"}
-    gate_runs.landed()
-    assert gate_runs.red == {}
+    assert gate_runs.bases.red == {"test": "base"}
+    gate_runs.bases.landed()
+    assert gate_runs.bases.red == {}
 
 
 # --- Order ----------------------------------------------------------------------------------------------------------
@@ -248,3 +248,115 @@ def test_cheap_checks_go_first_where_it_is_known_what_they_cost() -> None:
     finished = [gate_runs.report(report(part, PASSED), 3.0) for part in parts][-1]
     assert finished is not None
     assert [check.name for check in finished[1].result.checks] == ["fmt", "lint", "test"], "told as configured"
+
+
+# --- Flaky tests ----------------------------------------------------------------------------------------------------
+
+
+def flaky_runs(*on_base: tuple[str, ...], reruns: int = 1, **plan: Any) -> tuple[GateRuns, list[RunGate]]:
+    """A gate whose `test` failed by `t::a`, and then on the base by these in each run; and what is asked next."""
+    gate_runs = runs(flaky_reruns=reruns, checks=CHECKS[-1:], **plan)
+    gate_runs.begin(on("base"), 0.0)
+    [part] = gate_runs.due(0.0)
+    assert gate_runs.report(failing(part, "t::a"), 1.0) is None
+    controls = gate_runs.due(1.0)
+    assert [control.vector for control in controls] == [{"a": "base"}] * (1 + reruns)
+    for control, tests in zip(controls[:-1], on_base, strict=False):
+        assert gate_runs.report(told(control, *tests), 2.0) is None
+    gate_runs.report(told(controls[-1], *on_base[-1]), 2.0)
+    return gate_runs, gate_runs.due(3.0)
+
+
+def told(part: RunGate, *names: str) -> GateReported:
+    """What a runner says of five tests of which these fail."""
+    tests = Tally(run=5, failed=len(names), failing=names)
+    verdict = FAILED if names else PASSED
+    result = CheckResult(name=part.checks[0].name, verdict=verdict, tests=tests, fingerprint="" if names else "f")
+    return GateReported(run=part.run, checks=(result,))
+
+
+def test_a_check_that_failed_by_tests_known_to_be_flaky_on_the_base_is_run_again_and_told_apart_from_a_pass() -> None:
+    gate_runs, [again] = flaky_runs(("t::a",), ())
+    assert (again.checks, again.vector) == (CHECKS[-1:], {"a": "c"})
+    finished = gate_runs.report(told(again), 4.0)
+    assert finished is not None
+    [check] = finished[1].result.checks
+    assert (check.verdict, check.flaky, check.fingerprint) == (PASSED, ("t::a",), "")
+    assert gate_runs.bases.red == {}, "now and then is not red"
+
+
+def test_a_flaky_test_that_fails_again_has_failed() -> None:
+    gate_runs, [again] = flaky_runs(("t::a",), ())
+    finished = gate_runs.report(told(again, "t::a"), 4.0)
+    assert finished is not None
+    [check] = finished[1].result.checks
+    assert (check.verdict, check.flaky, check.failing_on_base) == (FAILED, (), ("t::a",))
+
+
+@pytest.mark.parametrize(
+    "on_base",
+    [((), ()), (("t::a",), ("t::a",)), (("t::b",), ())],
+    ids=["never fails there", "always fails there", "another test is flaky"],
+)
+def test_no_other_failure_is_run_again(on_base: tuple[tuple[str, ...], ...]) -> None:
+    gate_runs, again = flaky_runs(*on_base)
+    assert again == []
+    assert gate_runs.next_at() == float("inf"), "the run is over"
+
+
+def test_a_new_failure_beside_a_flaky_one_is_final() -> None:
+    gate_runs, [again] = flaky_runs(("t::a",), (), (), reruns=2)
+    assert gate_runs.report(told(again, "t::a", "t::new"), 4.0) is not None
+    assert gate_runs.due(4.0) == []
+
+
+def test_reruns_come_to_an_end_and_the_last_may_pass() -> None:
+    gate_runs, [again] = flaky_runs(("t::a",), (), (), reruns=2)
+    assert gate_runs.report(told(again, "t::a"), 4.0) is None
+    [last] = gate_runs.due(4.0)
+    assert last.run != again.run
+    finished = gate_runs.report(told(last), 5.0)
+    assert finished is not None
+    assert finished[1].result.checks[0].flaky == ("t::a",)
+
+
+def test_what_names_not_all_of_its_failing_tests_is_not_run_again() -> None:
+    gate_runs, _ = flaky_runs(("t::a",), ())
+    gate_runs.begin(on("base", "a-1/2/quality"), 5.0)
+    part = gate_runs.due(5.0)[-1]
+    tests = Tally(run=5, failed=2, failing=("t::a",))
+    result = CheckResult(name="test", verdict=FAILED, tests=tests)
+    assert gate_runs.report(GateReported(run=part.run, checks=(result,)), 6.0) is not None
+
+
+def test_a_flaky_test_of_one_base_is_known_on_the_next_one_too() -> None:
+    gate_runs, [again] = flaky_runs(("t::a",), ())
+    gate_runs.report(told(again), 4.0)
+    gate_runs.begin(on("later base", "a-2/1/quality"), 5.0)
+    [part] = gate_runs.due(5.0)
+    gate_runs.report(told(part, "t::a"), 6.0)
+    for control in gate_runs.due(6.0):
+        gate_runs.report(told(control), 7.0)
+    [again] = gate_runs.due(7.0)
+    assert again.vector == {"a": "c"}
+
+
+def test_a_gate_that_fails_fast_goes_on_after_a_flaky_failure_that_passed_again() -> None:
+    gate_runs = runs(fail_fast=True, flaky_reruns=1, checks=(CHECKS[-1], CHECKS[0]))
+    gate_runs.begin(on("base"), 0.0)
+    [test] = gate_runs.due(0.0)
+    gate_runs.report(told(test, "t::a"), 1.0)
+    for control, names in zip(gate_runs.due(1.0), (("t::a",), ()), strict=True):
+        gate_runs.report(told(control, *names), 2.0)
+    [again] = gate_runs.due(2.0)
+    assert gate_runs.report(told(again), 3.0) is None
+    [fmt] = gate_runs.due(3.0)
+    assert fmt.checks[0].name == "fmt"
+    finished = gate_runs.report(report(fmt, PASSED), 4.0)
+    assert finished is not None
+    assert finished[1].result.verdict is PASSED
+
+
+def test_without_reruns_the_base_is_asked_once_and_a_flaky_failure_is_a_failure() -> None:
+    _, again = flaky_runs((), reruns=0)
+    assert again == []

@@ -18,9 +18,9 @@ from thrum.actors.gate_runs import GatePlan
 from thrum.actors.results import MOST, Results
 from thrum.actors.turn import Gathered
 from thrum.checking import CheckRunner
+from thrum.checking.fingerprint import fingerprint
 from thrum.config import EngineConfig, PipelineConfig, Project, RepoConfig, SandboxConfig
 from thrum.files import OutputStore
-from thrum.fingerprint import fingerprint
 from thrum.gate import Check, CheckResult, Gate, Verdict
 from thrum.messages.gates import GateReported, RunGate
 from thrum.messages.people import RejectTask

@@ -12,16 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.repositories import git, make_repository
+from tests.requirements import needs
 from thrum.checking import CheckRunner
 from thrum.checks import sampled, samples_tests
 from thrum.config import EngineConfig, PipelineConfig, Project, RepoConfig, SandboxConfig
 from thrum.files import OutputStore
-from thrum.gate import Check, Gate, Verdict
+from thrum.gate import Check, CheckResult, Gate, Verdict
 from thrum.messages.gates import RunGate
+from thrum.runners.cargo import just_these, listing, read_listing
 from thrum.sampling import chosen, place
 
 TESTS = [f"tests/test_a.py::test_{number}" for number in range(200)]
 PYTEST = Check(name="test", command="python3 -m pytest -q", expect_tests=True)
+SHARE = (0.25, 0.5)
 LINTS = tuple(Check(name=name, command=name) for name in ("fmt", "lint", "types"))
 
 
@@ -59,14 +62,71 @@ def test_of_a_pytest_run_its_tests_are_sampled_and_of_other_checks_some_of_them(
         ("PYTHONPATH=src python -m pytest", False),
         ("make test", False),
         ("./run_pytests", False),
+        ("cargo test --workspace", True),
+        (("cargo", "+nightly", "t", "--", "--test-threads=1"), True),
+        ("cargo test | tee log", False),
+        ("cargo build", False),
+        ("cargo nextest run", False),
     ],
 )
-def test_only_where_the_plugin_can_be_given_are_tests_sampled(command: str, can: bool) -> None:
+def test_only_where_some_tests_can_be_asked_for_are_they_sampled(command: str, can: bool) -> None:
     assert samples_tests(Check(name="test", command=command)) is can
 
 
+def test_cargos_tests_are_listed_and_named_behind_its_separator() -> None:
+    assert listing("cargo test -p 'a b'") == ("cargo", "test", "-p", "a b", "--", "--list")
+    with_arguments = ("cargo", "test", "--", "--nocapture")
+    assert listing(with_arguments) == (*with_arguments, "--list")
+    assert just_these(with_arguments, {"b::two", "a::one"}) == (*with_arguments, "--exact", "a::one", "b::two")
+    assert just_these("cargo test", ["x" * 99] * 20_000) is None, "more than a command line takes"
+    assert just_these("make test", ["a"]) is None
+    assert listing("cargo test 'unclosed") is None
+
+
+def test_a_listing_gives_each_name_once_and_leaves_out_what_rustdoc_would_take_apart() -> None:
+    output = (
+        "     Running unittests src/lib.rs (target/debug/deps/it-0)\ntests::one: test\ntests::two: test\n"
+        "fast: benchmark\n\n2 tests, 1 benchmark\n\n"
+        "     Running tests/other.rs\ntests::one: test\n\n1 test, 0 benchmarks\n"
+        "   Doc-tests it\nsrc/lib.rs - add (line 3): test\n\n1 test, 0 benchmarks\n"
+    )
+    assert read_listing(output) == ["tests::one", "tests::two"]
+
+
+@needs("cargo")
+def test_cargo_runs_just_the_chosen_tests(tmp_path: Path) -> None:
+    tests = "".join(f"#[test]\nfn t{n}() {{}}\n" for n in range(20))
+    manifest = '[package]\nname = "it"\nversion = "0.1.0"\nedition = "2021"\n'
+    result = ran(tmp_path, {"Cargo.toml": manifest, "src/lib.rs": tests}, "cargo test --offline -- --nocapture")
+    expected = chosen([f"t{n}" for n in range(20)], *SHARE)
+    assert result.verdict is Verdict.PASSED, result.tail
+    assert result.tests is not None
+    assert result.tests.run == len(expected) < 20
+    assert {line.split()[1] for line in result.tail.splitlines() if line.startswith("test t")} == expected
+
+
+@needs("cargo")
+def test_what_cargo_cannot_list_is_run_and_fails_by_itself(tmp_path: Path) -> None:
+    manifest = '[package]\nname = "it"\nversion = "0.1.0"\nedition = "2021"\n'
+    result = ran(tmp_path, {"Cargo.toml": manifest, "src/lib.rs": "fn broken( {}"}, "cargo test --offline")
+    assert result.verdict is Verdict.FAILED
+    assert "error" in result.tail
+
+
 def test_pytest_runs_just_the_chosen_tests(tmp_path: Path) -> None:
-    make_repository(tmp_path / "a", {"test_it.py": "".join(f"def test_{n}(): pass\n" for n in range(40))})
+    files = {"test_it.py": "".join(f"def test_{n}(): pass\n" for n in range(40))}
+    result = ran(tmp_path, files, f"{sys.executable} -m pytest -v -p no:cacheprovider")
+    expected = chosen([f"test_it.py::test_{n}" for n in range(40)], *SHARE)
+    assert result.verdict is Verdict.PASSED, result.tail
+    assert result.tests is not None
+    assert result.tests.run == len(expected) < 40
+    assert {line.split()[0] for line in result.tail.splitlines() if " PASSED" in line} == expected
+    assert result.fingerprint == "", "a share is never taken over"
+
+
+def ran(tmp_path: Path, files: dict[str, str], command: str) -> CheckResult:
+    """What a share of the tests of these files says."""
+    make_repository(tmp_path / "a", files)
     project = Project(
         directory=str(tmp_path),
         repos=(RepoConfig(name="a", path=str(tmp_path / "a")),),
@@ -78,19 +138,16 @@ def test_pytest_runs_just_the_chosen_tests(tmp_path: Path) -> None:
     runner = CheckRunner(project, OutputStore(tmp_path / "outputs"), tmp_path / "room", f"test-sampling-{os.getpid()}")
     check = Check(
         name="test",
-        command=f"{sys.executable} -m pytest -v -p no:cacheprovider",
+        command=command,
+        # A cargo that is rustup's looks there for the real one.
+        env={"RUSTUP_HOME": os.environ.get("RUSTUP_HOME", str(Path.home() / ".rustup"))},
         repo="a",
         timeout_s=60.0,
         expect_tests=True,
-        sample=(0.25, 0.5),
+        sample=SHARE,
     )
     vector = {"a": git(tmp_path / "a", "rev-parse", "main")}
     part = RunGate(run="r/1", gate=Gate.QUALITY, checks=(check,), vector=vector)
     (result,) = runner.run(part, threading.Event()).checks
     runner.close()
-    expected = chosen([f"test_it.py::test_{n}" for n in range(40)], 0.25, 0.5)
-    assert result.verdict is Verdict.PASSED, result.tail
-    assert result.tests is not None
-    assert result.tests.run == len(expected) < 40
-    assert {line.split()[0] for line in result.tail.splitlines() if " PASSED" in line} == expected
-    assert result.fingerprint == "", "a share is never taken over"
+    return result

@@ -8,13 +8,14 @@ import math
 import random
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
 from thrum.config import GateConfig, IntegrationConfig, Project, RepoConfig, StepConfig
-from thrum.gate import Check, Command, Gate, Obligations, Verdict
+from thrum.gate import ROCQ_CHECKERS, ROCQ_COMPILERS, Check, Command, Gate, Obligations, Verdict
 from thrum.records import to_plain
+from thrum.runners.cargo import listing
 
 BUILT_IN: dict[str, str] = {
     "fmt": "fmt_cmd",
@@ -65,6 +66,7 @@ def gate_checks(project: Project, repo: RepoConfig, gate: Gate) -> tuple[tuple[C
             empty.append(name)
     if isinstance(config, IntegrationConfig) and repo.name in _step_repos(project):
         checks += [_step_check(project, step, config.timeout_s) for step in config.steps]
+        checks = list(_with_needs(checks, {step.label: step.needs for step in config.steps}))
     return tuple(checks), tuple(empty)
 
 
@@ -110,8 +112,8 @@ def sampled(
 ) -> tuple[tuple[Check, ...], float]:
     """What of the checks runs as a share of that ratio, in their order, and the share of them all that this is.
 
-    Of a pytest run its tests are sampled, by a partition that each attempt turns further (`random`: anew); of the
-    other checks each runs or does not.
+    Of a run of pytest or `cargo test` its tests are sampled, by a partition that each attempt turns further (`random`:
+    anew); of the other checks each runs or does not.
     """
     if ratio >= 1.0:
         return tuple(checks), 1.0
@@ -129,7 +131,9 @@ def sampled(
 
 
 def samples_tests(check: Check) -> bool:
-    """True for a check whose tests can be sampled: a pytest run that we can give a plugin."""
+    """True for a check whose tests can be sampled: a pytest run that we can give a plugin, or a plain `cargo test`."""
+    if listing(check.command) is not None:
+        return True
     text = check.command if isinstance(check.command, str) else " ".join(check.command)
     return re.search(r"\bpytest\b", text) is not None and "PYTHONPATH=" not in text and "PYTHONPATH" not in check.env
 
@@ -148,6 +152,11 @@ def sample(checks: Sequence[Check], ratio: float, strategy: str, task_id: str, a
     return tuple(check for i, check in enumerate(checks) if i in chosen)
 
 
+def startable(checks: Sequence[Check], begun: Collection[str], passed: Collection[str]) -> tuple[Check, ...]:
+    """Those that were not begun and need none but passed ones, in their order; names are the checks' own."""
+    return tuple(check for check in checks if check.name not in begun and set(check.needs) <= set(passed))
+
+
 def fill(command: Command, values: Mapping[str, str]) -> Command:
     """The command with its placeholders replaced by their values, quoted for the shell where it is a string.
 
@@ -158,14 +167,18 @@ def fill(command: Command, values: Mapping[str, str]) -> Command:
     return tuple(_replace(word, values) for word in command)
 
 
-def programs(check: Check) -> tuple[str, ...]:
-    """The programs that the check begins with, for all that can be told; see `first_program`."""
+def programs(check: Check) -> tuple[tuple[str, ...], ...]:
+    """The programs that the check needs, for all that can be told (see `first_program`), each once; any name of one
+    entry will do for it."""
     obligations = check.obligations
+    if check.prover == "rocq":
+        return tuple(tuple(command[0] for command in known) for known in (ROCQ_COMPILERS, ROCQ_CHECKERS))
     if check.prover and obligations is not None:
-        interpreter = (obligations.interpreter,) if obligations.python else ()
-        return (obligations.solver, *interpreter) if check.prover == "z3" else ("coqc",)
-    shell = ("bash",) if isinstance(check.command, str) else ()
-    return tuple(filter(None, (first_program(check.command), *shell)))
+        return (obligations.solver,), *([(obligations.interpreter,)] if obligations.python else [])
+    commands = (check.command, *(artifact.compare for artifact in check.artifacts if artifact.compare))
+    firsts = [first_program(command) for command in commands]
+    shell = ["bash"] if any(isinstance(command, str) for command in commands) else []
+    return tuple((name,) for name in dict.fromkeys(filter(None, (*firsts, *shell))))
 
 
 def named_repos(command: Command) -> tuple[str, ...]:
@@ -216,6 +229,15 @@ def _step_repos(project: Project) -> tuple[str, ...]:
         commands = (step.args, step.command, *(artifact.compare for artifact in step.artifacts))
         named |= {name.casefold() for command in commands for name in named_repos(command)}
     return tuple(repo.name for repo in project.repos if repo.name.casefold() in named)
+
+
+def _with_needs(checks: Sequence[Check], declared: Mapping[str, tuple[str, ...] | None]) -> Iterator[Check]:
+    """The parts of a pipeline with what each needs: what it declares, else the one before it."""
+    before: tuple[str, ...] = ()
+    for check in checks:
+        needs = declared.get(check.name)
+        yield replace(check, needs=before if needs is None else needs)
+        before = (check.name,)
 
 
 def _step_check(project: Project, step: StepConfig, timeout_s: float) -> Check:

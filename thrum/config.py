@@ -119,6 +119,9 @@ class StepConfig:
     command: Command = ""
     artifacts: tuple[Artifact, ...] = ()
     """`[[gates.integration.steps.artifacts]]`: what the step must have made."""
+    needs: tuple[str, ...] | None = None
+    """Labels of earlier steps that must have passed before it begins; steps that do not need each other run at once.
+    Absent means the step before it."""
     timeout_s: LimitOrZero = 0.0
     """0 means the gate's."""
 
@@ -151,6 +154,9 @@ class QualityConfig(GateConfig):
     """`[gates.quality]`: Gate 1."""
 
     checks: tuple[str, ...] = ("fmt", "lint", "test")
+    flaky_reruns: Annotated[int, Within(0, 10)] = 0
+    """How often a check is run again whose failing tests are all known to fail now and then on the base as well; so
+    often a failed check is also repeated there. A pass that took this is told to whoever approves."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

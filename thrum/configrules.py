@@ -172,6 +172,14 @@ def _step_faults(gate: IntegrationConfig, repos: Sequence[RepoConfig]) -> Iterat
             yield RecordError("must be some printable text", path=(*at, "label"))
         if step.label in labels:
             yield RecordError(f"{step.label!r} is the name of another check of this gate", path=(*at, "label"))
+        for need in step.needs or ():
+            if need not in labels or need == step.label:
+                yield RecordError(
+                    f"{need!r} is no earlier step or check of this gate",
+                    path=(*at, "needs"),
+                    valid=tuple(labels),
+                    name=need,
+                )
         labels.add(step.label)
         if step.args and step.command:
             yield RecordError("has both args and command; which one is to run?", path=at)

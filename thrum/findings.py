@@ -102,16 +102,19 @@ def _gates(project: Project, repo: RepoConfig) -> Iterator[Finding]:
 
 def _programs(project: Project, repo: RepoConfig, which: Which) -> Iterator[Finding]:
     """One finding for each program of the repository that a sandbox would not find, with all that need it."""
-    wanted: dict[str, list[str]] = {"git": ["every attempt"]}
+    wanted: dict[tuple[str, ...], list[str]] = {("git",): ["every attempt"]}
     for gate in (Gate.QUALITY, Gate.PROOF, Gate.INTEGRATION):
         for check in gate_checks(project, repo, gate)[0]:
-            for program in programs(check) if check.repo == repo.name else ():
-                wanted.setdefault(program, []).append(check.name)
-    for program in programs(Check(name="setup_cmd", command=repo.setup_cmd)) if repo.setup_cmd else ():
-        wanted.setdefault(program, []).append("setup_cmd")
-    for program, users in wanted.items():
-        sighting = which(program, (*project.pipeline.sandbox.mount_paths, *repo.mount_paths))
-        needed = f"{program!r}, which {', '.join(dict.fromkeys(users))} need{'s' * (len(users) == 1)},"
+            for names in programs(check) if check.repo == repo.name else ():
+                wanted.setdefault(names, []).append(check.name)
+    for names in programs(Check(name="setup_cmd", command=repo.setup_cmd)) if repo.setup_cmd else ():
+        wanted.setdefault(names, []).append("setup_cmd")
+    mounts = (*project.pipeline.sandbox.mount_paths, *repo.mount_paths)
+    for names, users in wanted.items():
+        sightings = [which(name, mounts) for name in names]
+        sighting = next((one for one in sightings if _seen(project, one)), sightings[0])
+        either, whose = " or ".join(map(repr, names)), ", ".join(dict.fromkeys(users))
+        needed = f"{either}, which {whose} need{'s' * (len(users) == 1)},"
         where = f"{REPOS}: {repo.name}"
         if _seen(project, sighting):
             yield from _another(project, sighting, needed, where)

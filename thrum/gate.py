@@ -72,6 +72,11 @@ class Obligations:
     """Axioms that may be assumed, by their fully qualified names."""
 
 
+ROCQ_COMPILERS = (("coqc",), ("rocq", "compile"))
+ROCQ_CHECKERS = (("coqchk",), ("rocqchk",), ("rocq", "check"))
+"""How these are called, in one version or another."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Artifact:
     """A file that a step of Gate 3 must have made in its run's `{output_dir}`."""
@@ -100,8 +105,10 @@ class Check:
     """A JUnit report that the run leaves in its checkout: what it says of failed tests, and of none, counts."""
     artifacts: tuple[Artifact, ...] = ()
     """What it must have made, in this order."""
+    needs: tuple[str, ...] = ()
+    """Of a step of Gate 3: the steps that must have passed before it begins."""
     sample: tuple[float, float] | None = None
-    """Of a pytest run: which tests to run, see `thrum.sampling`; None means all."""
+    """Which of its tests to run, see `thrum.sampling`; None means all."""
     prover: Literal["", "z3", "rocq"] = ""
     """Who proves `obligations`, instead of a command."""
     obligations: Obligations | None = None
@@ -128,6 +135,8 @@ class CheckResult:
     """What the same check says of the commit that the work is based on; asked only where it failed."""
     failing_on_base: tuple[str, ...] = ()
     """Those of the failing tests that fail there too."""
+    flaky: tuple[str, ...] = ()
+    """Tests that failed at first and passed when the check was run again; all are known to do so on the base."""
     fingerprint: str = ""
     """What it depended on beside commit and definition; empty where it may not be taken over."""
     cached: bool = False

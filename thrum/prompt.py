@@ -46,8 +46,8 @@ def _failed_check(check: CheckResult, limit_chars: int) -> str:
     output = trimmed(plain_text(check.tail).strip(), limit_chars) or "(it printed nothing)"
     details = trimmed(plain_text(check.details).strip(), limit_chars)
     ended = f"exit code {check.exit_code}" if check.exit_code is not None else "no exit code"
-    reason = f", {check.reason}" if check.reason else ""
-    lines = [f"\nCheck `{check.name}` ({ended}{reason}), command: {check.command}"]
+    told = ", ".join(dict.fromkeys(filter(None, (ended, check.reason))))
+    lines = [f"\nCheck `{check.name}` ({told}), command: {check.command}"]
     if check.tests is not None and check.tests.failing:
         lines.append(f"Failing tests: {_some(check.tests.failing)}.")
     lines += filter(None, [_on_base(check), details])

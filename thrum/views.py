@@ -60,6 +60,7 @@ _CHECK = (
     "details",
     "on_base",
     "failing_on_base",
+    "flaky",
     "cached",
     "tail",
     "output_digest",

@@ -235,17 +235,20 @@ def _rows(project: Project, repo: RepoConfig) -> Iterator[dict[str, Any]]:
 
 
 def _missing(project: Project, repo: RepoConfig, check: Check) -> list[str]:
-    from thrum.artifacts import comparers
     from thrum.checks import programs
     from thrum.detection.toolchain import sight
 
     owner = project.repo(check.repo) or repo
     sandbox = project.pipeline.sandbox
     mounts = (*sandbox.mount_paths, *owner.mount_paths)
-    found = {program: sight(program, mounts) for program in (*programs(check), *comparers(check.artifacts))}
+
+    def there(name: str) -> bool:
+        seen = sight(name, mounts)
+        return bool(seen.host if sandbox.backend == "none" else seen.inside)
+
     # What `setup_cmd` installs is there only after it has run.
-    certain = {name: seen for name, seen in found.items() if not owner.setup_cmd or name == "bash"}
-    return [name for name, seen in certain.items() if not (seen.host if sandbox.backend == "none" else seen.inside)]
+    certain = (names for names in programs(check) if not owner.setup_cmd or names == ("bash",))
+    return [" or ".join(names) for names in certain if not any(map(there, names))]
 
 
 def _command(check: Check) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 
+from thrum.gate import ROCQ_CHECKERS, ROCQ_COMPILERS
 from thrum.job import Ending, Outcome
 from thrum.proof import Workbench
 
@@ -30,10 +31,8 @@ class Tools:
 
     def find(self) -> None:
         which = self._bench.which
-        compilers = (("coqc",), ("rocq", "compile"))
-        checkers = (("coqchk",), ("rocqchk",), ("rocq", "check"))
-        compiler = next((command for command in compilers if which(command[0])), None)
-        checker = next((command for command in checkers if which(command[0])), None)
+        compiler = next((command for command in ROCQ_COMPILERS if which(command[0])), None)
+        checker = next((command for command in ROCQ_CHECKERS if which(command[0])), None)
         if compiler is None:
             raise CannotRun("there is no Rocq compiler: neither coqc nor rocq is on PATH")
         if checker is None:

@@ -4,12 +4,14 @@ from editing import edit
 from proofs import PLAIN, ROUNDED, oblige_division, prove_any_number
 
 TWO = """\
-    let [first, second] = modules else {
-        let count = modules.len();
-        return Err(format!("two modules can be fused, and there are {count}"));
-    };
     let names = resolve(modules)?;
-    Ok([lines(first, &names)?, lines(second, &names)?].concat())
+    match modules {
+        [first, second] => Ok([lines(first, &names)?, lines(second, &names)?].concat()),
+        _ => Err(format!(
+            "two modules can be fused, and there are {}",
+            modules.len()
+        )),
+    }
 """
 ANY_NUMBER = """\
     let names = resolve(modules)?;

@@ -43,12 +43,9 @@ pub fn optimise(program: &[&str]) -> Vec<String> {
 /// Apply the first rule that fits the end of the program; whether one did.
 fn rewrite(made: &mut Vec<String>) -> bool {
     for (_, before, after) in RULES {
-        let pattern = instructions(before);
-        let Some(start) = made.len().checked_sub(pattern.len()) else {
-            continue;
-        };
-        if made[start..] == pattern[..] {
-            made.truncate(start);
+        let pattern: Vec<String> = instructions(before).into_iter().map(String::from).collect();
+        if made.ends_with(&pattern) {
+            made.truncate(made.len() - pattern.len());
             made.extend(instructions(after).into_iter().map(String::from));
             return true;
         }
@@ -58,18 +55,20 @@ fn rewrite(made: &mut Vec<String>) -> bool {
 
 /// Put a number in the place of an operation on two numbers that ends the program; whether there was one.
 fn fold(made: &mut Vec<String>) -> bool {
-    let [.., a, b, name] = made.as_slice() else {
-        return false;
+    let word = match made.as_slice() {
+        [.., a, b, name] => folded(a, b, name),
+        _ => None,
     };
-    let (Some(a), Some(b)) = (pushed(a), pushed(b)) else {
-        return false;
-    };
-    let Some(word) = operate(name, a, b) else {
-        return false;
-    };
-    made.truncate(made.len() - 3);
-    made.push(format!("push {word}"));
-    true
+    if let Some(word) = word {
+        made.truncate(made.len() - 3);
+        made.push(format!("push {word}"));
+    }
+    word.is_some()
+}
+
+/// What an operation makes of two instructions that push a number each.
+fn folded(a: &str, b: &str, name: &str) -> Option<i32> {
+    operate(name, pushed(a)?, pushed(b)?)
 }
 
 fn pushed(line: &str) -> Option<i32> {

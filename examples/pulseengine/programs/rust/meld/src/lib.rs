@@ -49,12 +49,14 @@ fn owned(words: &[&str]) -> Vec<String> {
 
 /// The program that two modules make together, as lines.
 pub fn fuse(modules: &[Module]) -> Result<Vec<String>, String> {
-    let [first, second] = modules else {
-        let count = modules.len();
-        return Err(format!("two modules can be fused, and there are {count}"));
-    };
     let names = resolve(modules)?;
-    Ok([lines(first, &names)?, lines(second, &names)?].concat())
+    match modules {
+        [first, second] => Ok([lines(first, &names)?, lines(second, &names)?].concat()),
+        _ => Err(format!(
+            "two modules can be fused, and there are {}",
+            modules.len()
+        )),
+    }
 }
 
 /// What each name means; every name may be given once.
@@ -107,7 +109,9 @@ fn step(
         ("read", _) => stack.push(inputs.pop_front()? as i32),
         ("print", _) => printed.push(stack.pop()?),
         ("dup", _) => stack.push(*stack.last()?),
-        ("drop", _) => drop(stack.pop()?),
+        ("drop", _) => {
+            stack.pop()?;
+        }
         ("swap", _) => {
             let (b, a) = (stack.pop()?, stack.pop()?);
             stack.extend([b, a]);

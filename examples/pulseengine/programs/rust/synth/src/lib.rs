@@ -60,7 +60,9 @@ fn step(line: &str, stack: &mut Vec<String>, lines: &mut Vec<String>) -> Result<
         ("read", "") => define("word(read())".to_string(), stack, lines),
         ("print", "") => lines.push(format!("print({})", stack.pop().ok_or(TOO_LITTLE)?)),
         ("dup", "") => stack.push(stack.last().ok_or(TOO_LITTLE)?.clone()),
-        ("drop", "") => drop(stack.pop().ok_or(TOO_LITTLE)?),
+        ("drop", "") => {
+            stack.pop().ok_or(TOO_LITTLE)?;
+        }
         ("swap", "") => {
             let (b, a) = two(stack)?;
             stack.extend([b, a]);

@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-from thrum.checks import first_program
 from thrum.files import open_untrusted
 from thrum.gate import Artifact, Verdict
 from thrum.job import Ending, Outcome
-
-
-def comparers(artifacts: Sequence[Artifact]) -> tuple[str, ...]:
-    """The programs that the comparisons of these artifacts begin with, each once; see `first_program`."""
-    found = (program for one in artifacts if one.compare for program in _programs(one))
-    return tuple(dict.fromkeys(filter(None, found)))
-
-
-def _programs(artifact: Artifact) -> tuple[str, ...]:
-    return (first_program(artifact.compare), "bash" if isinstance(artifact.compare, str) else "")
 
 
 def verdict_on(artifact: Artifact, folder: Path, compare: Callable[[], Outcome]) -> tuple[Verdict, str]:

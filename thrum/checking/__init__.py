@@ -1,0 +1,160 @@
+"""Runs checks: each in a sandbox, on a clean checkout of the exact commit. What a gate consists of is `thrum.checks`'s.
+
+The definition of a check comes with it, never from the checkout.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import replace
+from pathlib import Path
+
+from thrum.checking import commands, provers
+from thrum.checking.fingerprint import fingerprint
+from thrum.checking.rooms import Room, Rooms
+from thrum.checking.turn import Turn, text_of
+from thrum.checks import programs, startable
+from thrum.config import Project
+from thrum.errors import ThrumError, words
+from thrum.files import OutputStore, remove_tree
+from thrum.gate import Check, CheckResult, Gate, Verdict
+from thrum.messages.gates import GateReported, RunGate
+from thrum.records import to_plain
+from thrum.setups import Provision
+
+log = logging.getLogger(__name__)
+
+
+class CheckRunner:
+    """Runs checks, each on a clean checkout; for one caller at a time."""
+
+    def __init__(self, project: Project, outputs: OutputStore, directory: Path, owner: str) -> None:
+        """`directory` is this runner's own place for checkouts, `owner` its unique name."""
+        self._project = project
+        self._outputs = outputs
+        self._directory = directory
+        # As many steps at once as there are processors for them, but always two: each in a lane of its own.
+        width = max(2, len(os.sched_getaffinity(0)))
+        self._lanes = [Rooms(project, directory / str(n), f"{owner}.{n}") for n in range(1, width + 1)]
+
+    def run(self, asked: RunGate, stop: threading.Event) -> GateReported:
+        """Run the checks, one after the other in their order; steps of an integration pipeline, which build on each
+        other, at once where what they need has passed, and none is begun after one that did not. Of a run that is
+        stopped the checks under way say nothing."""
+        started_at = time.time()
+        out = self._directory / "run"
+        try:
+            remove_tree(out)
+            (out / "output").mkdir(parents=True)
+        except OSError as error:
+            results = tuple(_could_not_run(check, words(error)) for check in asked.checks)
+        else:
+            steps = asked.gate is Gate.INTEGRATION and not asked.probe
+            results = (self._side_by_side if steps else self._one_by_one)(asked, out, stop)
+        return GateReported(run=asked.run, checks=results, started_at=started_at, ended_at=time.time())
+
+    def close(self) -> None:
+        """Let go of the sandboxes."""
+        for lane in self._lanes:
+            lane.close()
+
+    def _one_by_one(self, asked: RunGate, out: Path, stop: threading.Event) -> tuple[CheckResult, ...]:
+        results: list[CheckResult] = []
+        for number, check in enumerate(asked.checks):
+            result = self._check(asked, check, self._lanes[0], out / str(number), stop)
+            if stop.is_set():
+                break
+            results.append(result)
+        return tuple(results)
+
+    def _side_by_side(self, asked: RunGate, out: Path, stop: threading.Event) -> tuple[CheckResult, ...]:
+        results: dict[str, CheckResult] = {}
+        under_way: dict[Future[CheckResult], tuple[Check, Rooms]] = {}
+        free = list(self._lanes)
+        with ThreadPoolExecutor(len(free)) as pool:
+            while True:
+                begun = {*results, *(check.name for check, _ in under_way.values())}
+                go_on = all(result.verdict is Verdict.PASSED for result in results.values()) and not stop.is_set()
+                ready = startable(asked.checks, begun, results) if go_on else ()
+                for check in ready[: len(free)]:
+                    lane = min(free, key=lambda lane: check.repo not in lane)  # a warm one if there is one
+                    free.remove(lane)
+                    place = out / str(asked.checks.index(check))
+                    under_way[pool.submit(self._check, asked, check, lane, place, stop)] = check, lane
+                if not under_way:
+                    return tuple(results[check.name] for check in asked.checks if check.name in results)
+                for done in wait(under_way, return_when=FIRST_COMPLETED).done:
+                    check, lane = under_way.pop(done)
+                    free.append(lane)
+                    if not stop.is_set():
+                        results[check.name] = done.result()
+
+    def _check(self, asked: RunGate, check: Check, rooms: Rooms, place: Path, stop: threading.Event) -> CheckResult:
+        began = time.monotonic()
+        try:
+            turn = self._turn(asked, check, rooms, place, stop)
+            if asked.probe:
+                return _probe(turn.room, check)
+            dependence = self._dependence(turn.room, check, turn.provision)
+            known = asked.known.get(check.name)
+            if known is not None and dependence and known.fingerprint == dependence:
+                return replace(known, cached=True)
+            turn.room.workspace.prepare(turn.commit)
+            result = provers.prove(turn) if check.prover else commands.run(turn)
+            return replace(result, fingerprint=dependence if result.verdict is Verdict.PASSED else "")
+        except (ThrumError, OSError) as error:
+            reason = words(error)
+        except Exception as error:  # else one check would take down every gate actor that tries it, one by one
+            log.exception("a check could not be run for a fault of ours", extra={"check": check.name})
+            reason = f"{type(error).__name__}: {error}; this is a fault in Thrum, and the gate actor's log has more"
+        return _could_not_run(check, reason, time.monotonic() - began)
+
+    def _turn(self, asked: RunGate, check: Check, rooms: Rooms, place: Path, stop: threading.Event) -> Turn:
+        room = rooms.room(check.repo)
+        output_dir = place.parent / "output"
+        place.mkdir()
+        room.give(output_dir)
+        return Turn(
+            project=self._project,
+            outputs=self._outputs,
+            asked=asked,
+            check=check,
+            rooms=rooms,
+            room=room,
+            provision=room.setups.provide(asked.vector[check.repo], room.workspace, stop=stop),
+            place=place,
+            output_dir=output_dir,
+            stop=stop,
+        )
+
+    def _dependence(self, room: Room, check: Check, provision: Provision) -> str:
+        """The fingerprint of what a result depends on; empty where it cannot be told, or the network is open."""
+        config = self._project.pipeline.sandbox
+        if check.network or check.sample or config.mount_paths or room.repo.mount_paths:
+            return ""
+        found = [room.sandbox.which(name) or "" for names in programs(check) for name in names]
+        return fingerprint(to_plain(config), config.variables(os.environ), found, provision.readable)
+
+
+def _probe(room: Room, check: Check) -> CheckResult:
+    missing = [names for names in programs(check) if not any(map(room.sandbox.which, names))]
+    if not missing:
+        command = text_of(check.command) or check.prover
+        return CheckResult(name=check.name, verdict=Verdict.PASSED, command=command)
+    either = " or ".join(map(repr, missing[0]))
+    what = f"the program {either} is not to be found in the sandbox; install it, or add its path to mount_paths"
+    return _could_not_run(check, what)
+
+
+def _could_not_run(check: Check, reason: str, duration_s: float = 0.0) -> CheckResult:
+    return CheckResult(
+        name=check.name,
+        verdict=Verdict.COULD_NOT_RUN,
+        duration_s=duration_s,
+        reason=reason,
+        command=text_of(check.command) or check.prover,
+    )

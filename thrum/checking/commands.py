@@ -1,0 +1,195 @@
+"""A check that is a command: run in the sandbox, then judged by how it ended, what its runner said, what it made."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from importlib import resources
+from pathlib import Path
+
+from thrum.checking.artifacts import verdict_on
+from thrum.checking.rooms import Room
+from thrum.checking.turn import TAIL_CHARS, Turn, text_of
+from thrum.checks import fill, named_repos, programs
+from thrum.errors import NotFoundError
+from thrum.files import read_untrusted
+from thrum.gate import Check, CheckResult, Command, Tally, Verdict
+from thrum.job import Ending, Job, Outcome
+from thrum.junit import read_junit
+from thrum.runners import cut_short, ran_nothing, read_tests
+from thrum.runners.cargo import just_these, listing, read_listing
+from thrum.sampling import chosen
+from thrum.setups import shell
+
+REPORT_BYTES = 8 * 1024 * 1024
+LIST_BYTES = 4 * 1024 * 1024
+
+
+def run(turn: Turn) -> CheckResult:
+    """Run the check's command on the turn's checkout and judge it.
+
+    Raises:
+        NotFoundError: the fixture is not there, or a repository that the command names.
+        SandboxError: see `Sandbox.run`.
+    """
+    check, fixture = turn.check, turn.asked.fixture
+    if fixture and not os.path.exists(fixture):
+        raise NotFoundError(f"the fixture {fixture} is not there")
+    others = _others(turn)
+    values = {"fixture": fixture, "output_dir": str(turn.output_dir)}
+    values |= {f"repo:{name}": str(room.workspace.tree) for name, room in others.items()}
+    command = fill(check.command, values)
+    missing = _missing(turn, command)
+    if missing:
+        reason = f"the program {missing!r} is not to be found in the sandbox"
+        return CheckResult(name=check.name, verdict=Verdict.COULD_NOT_RUN, reason=reason, command=text_of(command))
+    output = turn.place / "output.log"
+    job = _sampled(turn, replace(_job(turn, command, others), output_path=str(output)), command)
+    outcome = turn.room.sandbox.run(job, stop=turn.stop)
+    verdict, reason, tests = _judged(turn, outcome)
+    if verdict is Verdict.PASSED:
+        verdict, reason = _made(turn, job, values)
+    return CheckResult(
+        name=check.name,
+        verdict=verdict,
+        exit_code=outcome.exit_code,
+        duration_s=outcome.duration_s,
+        reason=reason,
+        command=text_of(command),
+        tail=outcome.tail[-TAIL_CHARS:],
+        output_digest=turn.outputs.adopt(output)[0] if outcome.output_bytes else "",
+        output_bytes=outcome.output_bytes,
+        tests=tests,
+    )
+
+
+def judge(check: Check, outcome: Outcome) -> tuple[Verdict, str]:
+    """The verdict on a run: passed is only what ran to its end, exited 0 and, where that is asked, ran a test."""
+    match outcome.ending:
+        case Ending.NOT_FOUND | Ending.NOT_STARTED:
+            return Verdict.COULD_NOT_RUN, outcome.reason
+        case Ending.EXITED if outcome.exit_code == 0:
+            tail, command = outcome.tail, "" if check.junit else text_of(check.command)
+            short = (ran_nothing(tail) or cut_short(command, tail)) if check.expect_tests else ""
+            return (Verdict.FAILED, short) if short else (Verdict.PASSED, "")
+        case _:
+            return Verdict.FAILED, outcome.reason or f"exit code {outcome.exit_code}"
+
+
+# --- Before it runs ---------------------------------------------------------------------------------------------------
+
+
+def _others(turn: Turn) -> dict[str, Room]:
+    """Checkouts of the other repositories that the check names, each at the vector's commit."""
+    commands = (turn.check.command, *(artifact.compare for artifact in turn.check.artifacts))
+    names = dict.fromkeys(name for command in commands for name in named_repos(command))
+    rooms = {name: turn.rooms.room(name) for name in names}
+    for name, room in rooms.items():
+        if name != turn.check.repo:
+            room.workspace.prepare(turn.asked.vector[name])
+    return rooms
+
+
+def _missing(turn: Turn, command: Command) -> str:
+    wanted = programs(replace(turn.check, command=command))
+    return next((names[0] for names in wanted if not any(map(turn.room.sandbox.which, names))), "")
+
+
+def _job(turn: Turn, command: Command, others: Mapping[str, Room]) -> Job:
+    tree = str(turn.room.workspace.tree)
+    return Job(
+        argv=shell(command),
+        cwd=tree,
+        env=turn.environment(),
+        writable=(tree, str(turn.output_dir)),
+        readable=(
+            str(turn.ours()),
+            *turn.room.workspace.readable,
+            *turn.provision.readable,
+            *filter(None, (turn.asked.fixture,)),
+            *(path for room in others.values() for path in (str(room.workspace.tree), *room.workspace.readable)),
+        ),
+        network=turn.check.network,
+        wall_s=turn.check.timeout_s,
+        tail_bytes=64 * 1024,
+    )
+
+
+# --- A share of the tests ---------------------------------------------------------------------------------------------
+
+
+def _sampled(turn: Turn, job: Job, command: Command) -> Job:
+    """The job as it runs its share of the tests: pytest by a plugin of ours, cargo by the names of those chosen."""
+    if turn.check.sample is None:
+        return job
+    start, ratio = turn.check.sample
+    asked = listing(command)
+    if asked is None:
+        plugin = resources.files("thrum").joinpath("sampling.py").read_bytes()
+        (turn.ours() / "thrum_sampling.py").write_bytes(plugin)
+        ours = {"PYTHONPATH": str(turn.ours()), "PYTEST_PLUGINS": "thrum_sampling", "THRUM_SAMPLE": f"{start} {ratio}"}
+        return replace(job, env={**job.env, **ours})
+    began = time.monotonic()
+    look = replace(job, argv=asked, output_path="", tail_bytes=LIST_BYTES, output_limit_bytes=LIST_BYTES)
+    outcome = turn.room.sandbox.run(look, stop=turn.stop)
+    tests = read_listing(outcome.tail) if outcome.ok else []
+    left_s = max(1.0, job.wall_s - (time.monotonic() - began))
+    # What cannot be listed is run as a whole, and says itself what is wrong with it.
+    some = just_these(command, chosen(tests, start, ratio)) if tests else None
+    return replace(job, argv=some or job.argv, wall_s=left_s)
+
+
+# --- After it ran -----------------------------------------------------------------------------------------------------
+
+
+def _judged(turn: Turn, outcome: Outcome) -> tuple[Verdict, str, Tally | None]:
+    """What the run's end, its runner and its report say together."""
+    check = turn.check
+    verdict, reason = judge(check, outcome)
+    tests = read_tests(_whole_lines(outcome))
+    if verdict is Verdict.PASSED and check.expect_tests and tests is not None and tests.failed:
+        # What runs in the tests may have set the exit code.
+        verdict = Verdict.FAILED
+        reason = f"its runner tells of {tests.failed} failed tests, though it exited with 0"
+    if check.junit:
+        tests, problem = _reported(turn.room.workspace.tree, check.junit)
+        if turn.room.git.blobs(turn.commit, [os.path.normpath(check.junit)]):
+            # It could be an old one, or the agent's own.
+            tests, problem = None, f"the report {check.junit} is a part of the commit: it must be made by the run"
+        if verdict is Verdict.PASSED and problem:
+            verdict, reason = Verdict.FAILED, problem
+    return verdict, reason, tests
+
+
+def _made(turn: Turn, job: Job, values: Mapping[str, str]) -> tuple[Verdict, str]:
+    """What the artifacts say that the check must have made: passed, or what is wrong with the first that is not."""
+    for artifact in turn.check.artifacts:
+        filled = fill(artifact.compare, {**values, "artifact": str(turn.output_dir / artifact.path)})
+        comparison = replace(job, argv=shell(filled), output_path="")
+        asked = partial(turn.room.sandbox.run, comparison, stop=turn.stop)
+        verdict, reason = verdict_on(artifact, turn.output_dir, asked)
+        if verdict is not Verdict.PASSED:
+            return verdict, reason
+    return Verdict.PASSED, ""
+
+
+def _whole_lines(outcome: Outcome) -> str:
+    """The end of the output from the beginning of a line on: half of a line would be read as another one."""
+    cut = outcome.output_bytes > len(outcome.tail.encode())
+    return outcome.tail.partition("\n")[2] if cut else outcome.tail
+
+
+def _reported(tree: Path, path: str) -> tuple[Tally | None, str]:
+    """What a JUnit report says, or why it says nothing that counts."""
+    try:
+        tests = read_junit(read_untrusted(tree, path, limit_bytes=REPORT_BYTES))
+    except OSError as error:
+        return None, f"there is no report {path}: {error.strerror}"
+    except ValueError as error:
+        return None, f"the report {path} cannot be read: {error}"
+    if tests.failed:
+        return tests, f"the report {path} tells of {tests.failed} failed tests"
+    return tests, "" if tests.run else f"the report {path} tells of no test that ran"
