@@ -116,13 +116,13 @@ DIGEST = hashlib.sha256(b"made\n").hexdigest()
 
 
 def test_a_file_that_is_there_is_enough_where_nothing_else_is_asked(folder: Path) -> None:
-    assert verdict_on(Artifact(path="made"), folder, never) == (PASSED, "")
+    assert verdict_on(Artifact(path="made"), folder, never) == (PASSED, "", DIGEST)
 
 
 def test_a_digest_must_be_the_files_in_either_case(folder: Path) -> None:
-    assert verdict_on(Artifact(path="made", sha256=DIGEST), folder, never) == (PASSED, "")
-    assert verdict_on(Artifact(path="made", sha256=DIGEST.upper()), folder, never) == (PASSED, "")
-    verdict, reason = verdict_on(Artifact(path="made", sha256="0" * 64, compare="true"), folder, never)
+    assert verdict_on(Artifact(path="made", sha256=DIGEST), folder, never) == (PASSED, "", DIGEST)
+    assert verdict_on(Artifact(path="made", sha256=DIGEST.upper()), folder, never) == (PASSED, "", DIGEST)
+    verdict, reason, _ = verdict_on(Artifact(path="made", sha256="0" * 64, compare="true"), folder, never)
     assert verdict is FAILED
     assert f"has the SHA-256 {DIGEST}, and {'0' * 64} was expected" in reason
 
@@ -130,14 +130,14 @@ def test_a_digest_must_be_the_files_in_either_case(folder: Path) -> None:
 @pytest.mark.parametrize("path", ["missing", "link", "out/file", "pipe", "deep", "../secret", "made/x"])
 def test_what_is_no_file_of_the_folder_was_not_made(folder: Path, path: str) -> None:
     digest = hashlib.sha256(b"secret\n").hexdigest()
-    verdict, reason = verdict_on(Artifact(path=path, sha256=digest, compare="true"), folder, never)
+    verdict, reason, _ = verdict_on(Artifact(path=path, sha256=digest, compare="true"), folder, never)
     assert verdict is FAILED
     assert reason.startswith(f"the artifact {path} was not made: ")
 
 
-def test_what_is_not_to_be_digested_is_not_read(folder: Path) -> None:
+def test_what_is_large_is_not_read_for_a_digest_that_nobody_demands(folder: Path) -> None:
     os.truncate(folder / "made", 1 << 42)
-    assert verdict_on(Artifact(path="made"), folder, never) == (PASSED, "")
+    assert verdict_on(Artifact(path="made"), folder, never) == (PASSED, "", "")
 
 
 @pytest.mark.parametrize(
@@ -153,6 +153,6 @@ def test_what_is_not_to_be_digested_is_not_read(folder: Path) -> None:
 )
 def test_a_comparison_decides_unless_it_could_not_run(folder: Path, found: Outcome, verdict: Verdict, why: str) -> None:
     artifact = Artifact(path="made", sha256=DIGEST, compare="cmp {artifact} it")
-    told, reason = verdict_on(artifact, folder, lambda: found)
+    told, reason, _ = verdict_on(artifact, folder, lambda: found)
     assert told is verdict
     assert reason.endswith(why)

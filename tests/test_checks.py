@@ -441,3 +441,5 @@ def test_a_prover_is_found_under_any_of_its_names() -> None:
     )  # fmt: skip
     z3 = Obligations(smt=("*.smt2",), python=("o.py",), solver="z3-4.13", interpreter="python3.12")
     assert programs(Check(name="verify", command="", prover="z3", obligations=z3)) == (("z3-4.13",), ("python3.12",))
+    installed = Obligations(python=("o.py",), interpreter="$THRUM_SETUP/venv/bin/python")
+    assert programs(Check(name="verify", command="", prover="z3", obligations=installed)) == (("z3",),)

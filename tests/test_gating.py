@@ -8,6 +8,7 @@ import os
 import secrets
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -307,6 +308,7 @@ def test_what_a_step_must_have_made_is_looked_at(pair: ThrumProject, artifact: s
     check = only(ran(pair, "--repo", "demo", "--gate", "integration", code=code))
     assert check["verdict"] == {0: "passed", 3: "failed", 1: "could-not-run"}[code]
     assert why in check["reason"]
+    assert check["artifacts"] == ({"made": HELLO} if "path = 'made'" in artifact and code != 1 else {})
 
 
 # --- Beside others, and cut short -------------------------------------------------------------------------------------
@@ -499,3 +501,22 @@ def test_the_prompt_of_each_attempt_is_shown_as_its_agent_was_given_it(project: 
     assert "it has: 1, 2" in project.command("task", "prompt", task, "--attempt", "3", code=2).err
     assert project.command("task", "prompt", "demo-9", code=2).err
     assert project.command("task", "prompt", task, "--attempt", "0", code=2).err
+
+
+# --- Provers that `setup_cmd` installs --------------------------------------------------------------------------------
+
+
+@needs("z3", "z3 for Python")
+def test_the_interpreter_of_obligations_may_be_one_that_the_setup_installed(project: ThrumProject) -> None:
+    install = 'mkdir "$THRUM_SETUP/bin" && install -m 755 python.sh "$THRUM_SETUP/bin/python"'
+    proof = '[repo.proof]\npython = ["obligations.py"]\ninterpreter = "$THRUM_SETUP/bin/python"\n'
+    obligations = "import z3\ndef obligations():\n    yield 'one', z3.Int('x') == z3.Int('x')\n"
+    wrapper = f'#!/bin/sh\nexec {sys.executable} "$@"\n'
+    commit(project.repo, {"obligations.py": obligations, "python.sh": wrapper})
+    project.configure(repo=f"setup_cmd = {json.dumps(install)}\n{proof}")
+    verify = ran(project, "--gate", "proof", code=0)["checks"][0]
+    assert (verify["name"], verify["verdict"], verify["tests"]["run"]) == ("verify", "passed", 1)
+    project.configure(repo=f"setup_cmd = 'true'\n{proof}")
+    verify = ran(project, "--gate", "proof", code=1)["checks"][0]
+    assert verify["verdict"] == "could-not-run"
+    assert "$THRUM_SETUP/bin/python" in verify["reason"]

@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Literal
 
 from thrum.config import GateConfig, IntegrationConfig, Project, RepoConfig, StepConfig
-from thrum.gate import ROCQ_CHECKERS, ROCQ_COMPILERS, Check, Command, Gate, Obligations, Verdict
+from thrum.gate import ROCQ_CHECKERS, ROCQ_COMPILERS, SETUP_PREFIX, Check, Command, Gate, Obligations, Verdict
 from thrum.records import to_plain
 from thrum.runners.cargo import listing
 
@@ -168,13 +168,14 @@ def fill(command: Command, values: Mapping[str, str]) -> Command:
 
 
 def programs(check: Check) -> tuple[tuple[str, ...], ...]:
-    """The programs that the check needs, for all that can be told (see `first_program`), each once; any name of one
-    entry will do for it."""
+    """The programs of the machine that the check needs, for all that can be told (see `first_program`), each once; any
+    name of one entry will do for it."""
     obligations = check.obligations
     if check.prover == "rocq":
         return tuple(tuple(command[0] for command in known) for known in (ROCQ_COMPILERS, ROCQ_CHECKERS))
     if check.prover and obligations is not None:
-        return (obligations.solver,), *([(obligations.interpreter,)] if obligations.python else [])
+        tools = (obligations.solver, *([obligations.interpreter] if obligations.python else []))
+        return tuple((tool,) for tool in tools if not tool.startswith(SETUP_PREFIX))
     commands = (check.command, *(artifact.compare for artifact in check.artifacts if artifact.compare))
     firsts = [first_program(command) for command in commands]
     shell = ["bash"] if any(isinstance(command, str) for command in commands) else []

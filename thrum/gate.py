@@ -57,7 +57,7 @@ class Obligations:
     python: tuple[str, ...] = ()
     """Python files whose `obligations()` yields `(name, z3 formula)`, each to be proven valid."""
     interpreter: str = "python3"
-    """The Python that has `z3`."""
+    """The Python that has `z3`; `$THRUM_SETUP/…` is one that `setup_cmd` installed, and so for the solver."""
     solver: str = "z3"
     solver_timeout_s: Annotated[float, Within(0.01, 2_000_000)] = 60.0
     """For each file, of Z3's and of Rocq's; the checker and the questions about theorems get as much for each file."""
@@ -72,6 +72,8 @@ class Obligations:
     """Axioms that may be assumed, by their fully qualified names."""
 
 
+SETUP_PREFIX = "$THRUM_SETUP/"
+"""What the name of a program begins with that `setup_cmd` installs."""
 ROCQ_COMPILERS = (("coqc",), ("rocq", "compile"))
 ROCQ_CHECKERS = (("coqchk",), ("rocqchk",), ("rocq", "check"))
 """How these are called, in one version or another."""
@@ -129,6 +131,8 @@ class CheckResult:
     output_bytes: int = 0
     tests: Tally | None = None
     """What its runner said of its tests; None where it is not known to us."""
+    artifacts: dict[str, str] = field(default_factory=dict)
+    """Of a step of Gate 3: the artifacts that were looked at, each with its SHA-256."""
     details: str = ""
     """What a prover found, to be read before the output: a counterexample, an assumption."""
     on_base: Verdict | None = None

@@ -61,6 +61,7 @@ _CHECK = (
     "on_base",
     "failing_on_base",
     "flaky",
+    "artifacts",
     "cached",
     "tail",
     "output_digest",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,22 +11,27 @@ from thrum.files import open_untrusted
 from thrum.gate import Artifact, Verdict
 from thrum.job import Ending, Outcome
 
+TOLD_BYTES = 64 * 1024 * 1024
+"""Of what is larger no digest is told for its own sake."""
 
-def verdict_on(artifact: Artifact, folder: Path, compare: Callable[[], Outcome]) -> tuple[Verdict, str]:
-    """Whether an artifact that was to be made in the folder is there and as it should be, and if not, why.
 
-    `compare` runs the artifact's command, which is asked only where there is one.
+def verdict_on(artifact: Artifact, folder: Path, compare: Callable[[], Outcome]) -> tuple[Verdict, str, str]:
+    """Whether an artifact that was to be made in the folder is there and as it should be; if not, why; its SHA-256.
+
+    The last is left empty for one above `TOLD_BYTES` that no digest is demanded of. `compare` runs the artifact's command, which is asked only where there is one.
     """
     try:
         with open_untrusted(folder, artifact.path) as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest() if artifact.sha256 else ""
+            wanted = bool(artifact.sha256) or os.fstat(file.fileno()).st_size <= TOLD_BYTES
+            found = hashlib.file_digest(file, "sha256").hexdigest() if wanted else ""
     except (OSError, ValueError) as error:
         problem = getattr(error, "strerror", None) or error
-        return Verdict.FAILED, f"the artifact {artifact.path} was not made: {problem}"
-    if found != artifact.sha256.lower():
+        return Verdict.FAILED, f"the artifact {artifact.path} was not made: {problem}", ""
+    if artifact.sha256 and found != artifact.sha256.lower():
         problem = f"the artifact {artifact.path} has the SHA-256 {found}, and {artifact.sha256} was expected"
-        return Verdict.FAILED, problem
-    return _compared(artifact, compare()) if artifact.compare else (Verdict.PASSED, "")
+        return Verdict.FAILED, problem, found
+    verdict, reason = _compared(artifact, compare()) if artifact.compare else (Verdict.PASSED, "")
+    return verdict, reason, found
 
 
 def _compared(artifact: Artifact, outcome: Outcome) -> tuple[Verdict, str]:

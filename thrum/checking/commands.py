@@ -50,8 +50,9 @@ def run(turn: Turn) -> CheckResult:
     job = _sampled(turn, replace(_job(turn, command, others), output_path=str(output)), command)
     outcome = turn.room.sandbox.run(job, stop=turn.stop)
     verdict, reason, tests = _judged(turn, outcome)
+    made: dict[str, str] = {}
     if verdict is Verdict.PASSED:
-        verdict, reason = _made(turn, job, values)
+        verdict, reason, made = _made(turn, job, values)
     return CheckResult(
         name=check.name,
         verdict=verdict,
@@ -63,6 +64,7 @@ def run(turn: Turn) -> CheckResult:
         output_digest=turn.outputs.adopt(output)[0] if outcome.output_bytes else "",
         output_bytes=outcome.output_bytes,
         tests=tests,
+        artifacts=made,
     )
 
 
@@ -164,16 +166,19 @@ def _judged(turn: Turn, outcome: Outcome) -> tuple[Verdict, str, Tally | None]:
     return verdict, reason, tests
 
 
-def _made(turn: Turn, job: Job, values: Mapping[str, str]) -> tuple[Verdict, str]:
-    """What the artifacts say that the check must have made: passed, or what is wrong with the first that is not."""
+def _made(turn: Turn, job: Job, values: Mapping[str, str]) -> tuple[Verdict, str, dict[str, str]]:
+    """What the artifacts say that the check must have made: passed, or what is wrong with the first that is not; and
+    the digests of those that were looked at."""
+    digests: dict[str, str] = {}
     for artifact in turn.check.artifacts:
         filled = fill(artifact.compare, {**values, "artifact": str(turn.output_dir / artifact.path)})
         comparison = replace(job, argv=shell(filled), output_path="")
         asked = partial(turn.room.sandbox.run, comparison, stop=turn.stop)
-        verdict, reason = verdict_on(artifact, turn.output_dir, asked)
+        verdict, reason, digest = verdict_on(artifact, turn.output_dir, asked)
+        digests |= {artifact.path: digest} if digest else {}
         if verdict is not Verdict.PASSED:
-            return verdict, reason
-    return Verdict.PASSED, ""
+            return verdict, reason, digests
+    return Verdict.PASSED, "", digests
 
 
 def _whole_lines(outcome: Outcome) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 
 from thrum.checking.turn import TAIL_CHARS, Turn
 from thrum.errors import NotFoundError
-from thrum.gate import CheckResult, Obligations, Verdict
+from thrum.gate import SETUP_PREFIX, CheckResult, Obligations, Verdict
 from thrum.globs import matched
 from thrum.job import Job, Outcome
 from thrum.proof import Proof, Workbench
@@ -70,6 +71,9 @@ def _bench(turn: Turn) -> Workbench:
         return room.sandbox.run(job, stop=turn.stop)
 
     def which(program: str) -> str:
+        if program.startswith(SETUP_PREFIX):
+            path = os.path.join(turn.provision.env.get("THRUM_SETUP", "/"), program.removeprefix(SETUP_PREFIX))
+            return path if os.access(path, os.X_OK) else ""
         return room.sandbox.which(program) or ""
 
     return Workbench(tree=tree, files=room.git.files(turn.commit), read=read, put=put, which=which, run=run)

@@ -188,6 +188,8 @@ def check_lines(check: CheckResult) -> Iterator[str]:
     because = f": {clean(check.reason)}" if check.reason else ""
     verdict = paint(check.verdict, COLOURS.get(check.verdict, ""))
     yield f"  {check.name:<9} {verdict}, {duration(check.duration_s)}{tests}{because}"
+    for path, digest in check.artifacts.items():
+        yield f"      made {clean(path)}, SHA-256 {digest[:16]}…"
     if check.verdict in ("passed", "not-configured"):
         return
     if check.command:

@@ -142,6 +142,8 @@ def _gate(gate: View) -> Iterator[str]:
         because = f": {clean(check['reason'])}" if check["reason"] else ""
         took = duration(check["duration_s"])
         yield f"    {check['name']:<9} {_verdict(check['verdict'])}, {took}{_tests(check)}{exit_code}{because}"
+        for path, digest in check["artifacts"].items():
+            yield f"      made {clean(path)}, SHA-256 {digest[:16]}…"
         if check["flaky"]:
             yield f"      {paint('passed only when run again:', 'yellow')} {clean(', '.join(check['flaky']))}"
         if check["verdict"] == "passed":
