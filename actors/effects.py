@@ -7,6 +7,7 @@ is decided about the outcome is the ledger's part.
 from __future__ import annotations
 
 import logging
+import os
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from thrum.files import OutputStore
 from thrum.git.checkouts import Checkout
 from thrum.git.objects import Conflict
 from thrum.git.repository import Blocked, Landed, Moved, Repository
+from thrum.masking import masked, secrets
 from thrum.messages import kinds as m
 from thrum.names import number_of, owner
 from thrum.prompt import assemble
@@ -87,7 +89,7 @@ class Worldly:
                 diff_text=self._git.diff(base, start, limit_bytes=PROMPT_DIFF_BYTES)[0] if task.setbacks else "",
                 max_retries=self._project.pipeline.engine.max_retries,
             )
-            digest = self._outputs.keep(prompt.encode())
+            digest = self._outputs.keep(self._masked(prompt).encode())
         except (ThrumError, OSError) as error:
             return i.AttemptBlocked(token=effect.token, reason=words(error))
         return i.AttemptPrepared(
@@ -225,7 +227,7 @@ class Worldly:
             "head": attempt.head,
             "files": [*attempt.protected, *(name for name in attempt.files if name not in attempt.protected)],
             "protected": list(attempt.protected),
-            "diff": text,
+            "diff": self._masked(text),
             "truncated": truncated,
         }
         return m.Reply(value=value)
@@ -245,6 +247,10 @@ class Worldly:
         """The prompt that an attempt was prepared with."""
         size = self._outputs.read(digest, limit=0)[1]
         return self._outputs.read(digest, limit=size)[0].decode()
+
+    def _masked(self, text: str) -> str:
+        """What a model or a person reads of what an agent may have written."""
+        return masked(text, secrets(self._project, os.environ))
 
     def _text(self, path: str) -> str:
         if not path:

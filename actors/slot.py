@@ -20,6 +20,7 @@ from thrum.config import BackendConfig, RepoConfig
 from thrum.errors import GitError, ThrumError, words
 from thrum.files import OutputStore, remove_tree, write_atomically
 from thrum.job import Ending, Job, Outcome
+from thrum.masking import secrets
 from thrum.messages.attempts import AttemptReported, RunAttempt
 from thrum.records import from_plain, to_plain
 from thrum.sandbox import Sandbox, open_sandbox
@@ -220,6 +221,7 @@ class Slot:
                 replace(config, mount_paths=paths),
                 name=f"{self._told.places.mark}.{self._told.name}",
                 private=(str(self._told.places.state),),
+                mask=secrets(self._project, os.environ),
             )
             self._room = sandbox, Workspace(self._clone, self.repo.path, sandbox)
         return self._room

@@ -20,6 +20,7 @@ case "$1" in
   *DO-NOTHING*) echo "nothing to do" ;;
   *READ-PIPE*) echo "before the pipe"; cat go; echo "after the pipe"; echo waited > waited.txt ;;
   *BE-RED*) case "$1" in *"it is red"*) echo green > colour.txt ;; *) echo red > colour.txt ;; esac ;;
+  *SHOW-KEY*) echo "the key is $MODEL_KEY"; echo "$MODEL_KEY" >> key.txt; echo red > colour.txt ;;
   *STEER*) printf 'red \033[31m alert\n'; echo x > x.txt ;;
   *) echo "working"; echo "line" >> notes.txt ;;
 esac
@@ -46,6 +47,7 @@ class ThrumProject:
 name = "script"
 type = "agent"
 command = "sh"
+api_key_env = "MODEL_KEY"
 prompt_args = ["-c", {json.dumps(script)}, "agent", "{{prompt}}"]
 """
         folder = self.directory / "configs"

@@ -18,7 +18,8 @@ TOLD_BYTES = 64 * 1024 * 1024
 def verdict_on(artifact: Artifact, folder: Path, compare: Callable[[], Outcome]) -> tuple[Verdict, str, str]:
     """Whether an artifact that was to be made in the folder is there and as it should be; if not, why; its SHA-256.
 
-    The last is left empty for one above `TOLD_BYTES` that no digest is demanded of. `compare` runs the artifact's command, which is asked only where there is one.
+    The digest is left out for a file above `TOLD_BYTES` of which none is demanded. `compare` runs the artifact's
+    command, which is asked only where there is one.
     """
     try:
         with open_untrusted(folder, artifact.path) as file:

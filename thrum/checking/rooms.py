@@ -9,6 +9,7 @@ from pathlib import Path
 from thrum.config import Project, RepoConfig
 from thrum.errors import NotFoundError
 from thrum.git.repository import Repository
+from thrum.masking import secrets
 from thrum.sandbox import Sandbox, open_sandbox
 from thrum.setups import Setups
 from thrum.values import dataclass
@@ -60,6 +61,7 @@ class Rooms:
                 replace(config, mount_paths=(*config.mount_paths, *repo.mount_paths)),
                 name=f"{self._owner}.{repo.name}",
                 private=(str(Path(self._project.directory, ".thrum")),),
+                mask=secrets(self._project, os.environ),
             )
             work = Path(self._project.pipeline.engine.worktrees_dir)
             self._rooms[name] = Room(

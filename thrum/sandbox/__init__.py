@@ -93,25 +93,27 @@ def sweep(prefix: str) -> int:
 BACKENDS = ("os-native", "none")
 
 
-def open_sandbox(config: SandboxConfig, *, name: str, private: tuple[str, ...] = ()) -> Sandbox:
+def open_sandbox(
+    config: SandboxConfig, *, name: str, private: tuple[str, ...] = (), mask: tuple[str, ...] = ()
+) -> Sandbox:
     """The sandbox that the configuration asks for, tried out.
 
     `name` is unique to its owner on this host and the same in its next life (`<project>-<actor>`): it names the
     control group and marks processes, so that a predecessor's leftovers are found. `private` are absolute paths
     (of directories with sockets, stores, tokens) that no job sees, whatever is mounted around them; what a job
-    itself names below them it gets.
+    itself names below them it gets. `mask` are values that nothing kept or told of an output shows.
 
     Raises:
         SandboxError: the backend is unknown, is not available here, or cannot enforce the limits.
     """
     match config.backend:
         case "none":
-            return NoSandbox(config, name=name)
+            return NoSandbox(config, name=name, mask=mask)
         case "os-native":
             # Imported here, so that a process without sandboxes does not pay for it.
             from thrum.sandbox.bubblewrap import Bubblewrap
 
-            return Bubblewrap(config, name=name, private=private)
+            return Bubblewrap(config, name=name, private=private, mask=mask)
     raise SandboxError(
         f"there is no sandbox backend {config.backend!r}",
         remedy=f"set [sandbox] backend to one of: {', '.join(BACKENDS)}",
@@ -128,8 +130,9 @@ class NoSandbox:
     name = "none"
     uid: int | None = None
 
-    def __init__(self, config: SandboxConfig, *, name: str) -> None:
+    def __init__(self, config: SandboxConfig, *, name: str, mask: tuple[str, ...] = ()) -> None:
         self._config = config
+        self._mask = mask
         self._mark = name
         self._busy = threading.Lock()
         marks.sweep_exactly(name)
@@ -153,6 +156,7 @@ class NoSandbox:
                 cwd=job.cwd,
                 rlimits=process.file_size_limit(self._config.file_size_limit_mb),
                 mark=self._mark,
+                mask=self._mask,
             )
             return process.run(launch, job, on_output=on_output, stop=stop)
 

@@ -71,11 +71,14 @@ class Bubblewrap:
 
     name = "os-native"
 
-    def __init__(self, config: SandboxConfig, *, name: str, private: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, config: SandboxConfig, *, name: str, private: tuple[str, ...] = (), mask: tuple[str, ...] = ()
+    ) -> None:
         self.uid: int | None = UID if os.geteuid() == 0 else None
         self._config = config
         self._mark = name
         self._private = private
+        self._masked = mask
         self._busy = threading.Lock()
         self._bwrap, self._version = _bubblewrap()
         self._setpriv = _setpriv() if self.uid is not None else ""
@@ -236,6 +239,7 @@ class Bubblewrap:
             rlimits=self._rlimits(),
             output_owner=self.uid,
             groups=self._group.doors,
+            mask=self._masked,
             group=self._group,
             status=Status(reader),
         )

@@ -6,6 +6,7 @@ import hashlib
 import os
 
 from thrum.errors import SandboxError
+from thrum.masking import MaskedStream
 
 _SLACK_BYTES = 65536
 """How much the tail in memory may outgrow itself before it is cut, so that not every chunk moves it."""
@@ -14,12 +15,13 @@ _SLACK_BYTES = 65536
 class Capture:
     """The output of one run: a bounded file with its digest, and the tail in memory."""
 
-    def __init__(self, path: str, *, limit_bytes: int, tail_bytes: int) -> None:
+    def __init__(self, path: str, *, limit_bytes: int, tail_bytes: int, mask: tuple[str, ...] = ()) -> None:
         self.kept_bytes = 0
         self.over = False
         self._path = path
         self._limit_bytes = limit_bytes
         self._tail_bytes = tail_bytes
+        self._masked = MaskedStream(mask)
         self._tail = bytearray()
         self._hash = hashlib.sha256()
         flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -33,7 +35,14 @@ class Capture:
             os.close(self._file)
 
     def take(self, chunk: bytes) -> bytes:
-        """Take in what was read; returns the part of it that is within the limit."""
+        """Take in what was read; returns what can be told of it, masked, as far as it is within the limit."""
+        return self._keep(self._masked.feed(chunk))
+
+    def end(self) -> bytes:
+        """Take in that nothing more comes; returns what was not told before."""
+        return self._keep(self._masked.flush())
+
+    def _keep(self, chunk: bytes) -> bytes:
         kept = chunk[: self._limit_bytes - self.kept_bytes]
         self.kept_bytes += len(kept)
         self.over = self.over or len(kept) < len(chunk)

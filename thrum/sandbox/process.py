@@ -84,6 +84,8 @@ class Launch:
     """Files of control groups that a process joins by writing to them; nothing of `argv` runs outside of them."""
     output_owner: int | None = None
     """The user id that may open the output by name (/dev/stdout), where it is not ours."""
+    mask: tuple[str, ...] = ()
+    """Values that are masked in all that is kept and told of the output."""
 
     def terminate(self, pid: int) -> bool:
         """Ask the program to end; False if there is nobody to ask, and it shall be killed at once."""
@@ -124,7 +126,9 @@ def run(
         # The child itself opens the file only after the gate, where a failure would look like the program's.
         with open(stdin_path, "rb"):
             pass
-        capture = Capture(job.output_path, limit_bytes=job.output_limit_bytes, tail_bytes=job.tail_bytes)
+        capture = Capture(
+            job.output_path, limit_bytes=job.output_limit_bytes, tail_bytes=job.tail_bytes, mask=launch.mask
+        )
     except OSError as error:
         return Outcome(ending=Ending.NOT_STARTED, reason=_told(error))
     with capture:
@@ -304,6 +308,7 @@ class _Watch:
         self._poll.unregister(self._pidfd)
         while self._reader >= 0 and time.monotonic() < until and self._reader in self._wait(until):
             self._read()
+        self._tell(self._capture.end())
 
     @property
     def _wall_at(self) -> float:
@@ -324,7 +329,9 @@ class _Watch:
             self._reader = -1
             return
         self._heard = time.monotonic()
-        kept = self._capture.take(chunk)
+        self._tell(self._capture.take(chunk))
+
+    def _tell(self, kept: bytes) -> None:
         if kept and self._on_output:
             self._on_output(kept)
 
