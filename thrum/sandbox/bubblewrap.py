@@ -20,10 +20,10 @@ import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from thrum.config import SandboxConfig
 from thrum.errors import SandboxError
@@ -43,6 +43,9 @@ from thrum.sandbox.mounts import (
     refuse_private,
     visible,
 )
+
+if TYPE_CHECKING:
+    from thrum.sandbox.outlet import Outlet
 
 log = logging.getLogger(__name__)
 
@@ -122,12 +125,14 @@ class Bubblewrap:
                     writable=job.writable,
                     private=self._private,
                 )
-                launch = self._launch(job, program, path, mounts, stack)
+                outlet = stack.enter_context(self._outlet(job))
+                launch = self._launch(job, program, path, mounts, outlet, stack)
             except (SandboxError, OSError) as error:
                 return Outcome(ending=Ending.NOT_STARTED, reason=str(error))
             before = self._group.hits()
             outcome = process.run(launch, job, on_output=on_output, stop=stop)
-            return self._judge(outcome, launch, before, self._group.hits())
+            outcome = self._judge(outcome, launch, before, self._group.hits())
+            return outcome if outlet is None else with_refusals(outcome, outlet.refused)
 
     def which(self, program: str) -> str | None:
         roots = self._roots()
@@ -188,7 +193,23 @@ class Bubblewrap:
         entries = [entry for entry in os.environ.get("PATH", "").split(":") if os.path.isabs(entry)]
         return ":".join(dict.fromkeys(entry for entry in entries if visible(entry, roots))) or _DEFAULT_PATH
 
-    def _launch(self, job: Job, program: str, path: str, mounts: tuple[Mount, ...], stack: ExitStack) -> Bubble:
+    def _outlet(self, job: Job) -> AbstractContextManager[Outlet | None]:
+        if job.network or not job.allow:
+            return contextlib.nullcontext()
+        # Imported here, so that sandboxes without an allow list do not pay for it.
+        from thrum.sandbox.outlet import Outlet
+
+        return Outlet(job.allow, mark=self._mark)
+
+    def _launch(
+        self,
+        job: Job,
+        program: str,
+        path: str,
+        mounts: tuple[Mount, ...],
+        outlet: Outlet | None,
+        stack: ExitStack,
+    ) -> Bubble:
         files = {name: _memory_file(name, text, stack) for name, text in self._etc_files(job).items()}
         options = [
             *self._isolation(job),
@@ -204,6 +225,7 @@ class Bubblewrap:
             "TMPDIR": "/tmp",
             "LANG": "C.UTF-8",
             "USER": USER,
+            **(outlet.variables if outlet else {}),
             **job.env,
         }
         loader = {name: value for name, value in environment.items() if _LOADER_VARIABLES.match(name)}
@@ -216,6 +238,8 @@ class Bubblewrap:
         stack.callback(os.close, reader)
         stack.callback(os.close, writer)
         options += ["--json-status-fd", str(writer)]
+        if outlet:
+            options += ["--block-fd", str(outlet.block)]
         # By descriptor: the environment may hold keys, and /proc/PID/cmdline is everybody's to read.
         if any("\0" in option for option in options):
             raise SandboxError("a path or variable holds a NUL character")
@@ -232,12 +256,13 @@ class Bubblewrap:
             ),
             env={"PATH": _DEFAULT_PATH, marks.MARK: self._mark},
             cwd="/",
-            pass_fds=(*files.values(), writer),
+            pass_fds=(*files.values(), writer, *((outlet.block,) if outlet else ())),
             rlimits=self._rlimits(),
             output_owner=self.uid,
             groups=self._group.doors,
             group=self._group,
             status=Status(reader),
+            outlet=outlet,
         )
 
     def _rlimits(self) -> tuple[tuple[int, int], ...]:
@@ -308,6 +333,16 @@ class Bubblewrap:
         if after.pids > before.pids:
             return replace(outcome, reason=f"limit of {self._config.pids_limit} processes reached; {outcome.reason}")
         return outcome
+
+
+def with_refusals(outcome: Outcome, refused: dict[str, int]) -> Outcome:
+    """The outcome, with what the program tried to reach in vain; it may be why it failed."""
+    if not refused:
+        return outcome
+    told = "not on the allow list: " + ", ".join(f"{target} ({times})" for target, times in sorted(refused.items()))
+    log.warning("a program tried to reach what its allow list does not have", extra={"refused": refused})
+    reason = outcome.reason if outcome.ok else "; ".join(filter(None, (outcome.reason, told)))
+    return replace(outcome, refused=refused, reason=reason)
 
 
 def _bubblewrap() -> tuple[str, tuple[int, ...]]:
