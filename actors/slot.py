@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from thrum.agents import Invocation, command, read_result, resolve, wall_s
+from thrum.allowlist import reach
 from thrum.config import BackendConfig, RepoConfig
 from thrum.errors import GitError, ThrumError, words
 from thrum.files import OutputStore, remove_tree, write_atomically
@@ -166,7 +167,7 @@ class Slot:
             session=asked.session,
             budget_usd=role.budget_usd if role else None,
         )
-        network, allow = backend.reach(self._project.pipeline.sandbox)
+        network, allow = reach(self._project.pipeline.sandbox, backend)
         job = Job(
             argv=invocation.argv,
             cwd=str(workspace.tree),
@@ -219,7 +220,7 @@ class Slot:
             config = self._project.pipeline.sandbox
             paths = (*config.mount_paths, *self.repo.mount_paths, *backend.mount_paths)
             sandbox = open_sandbox(
-                replace(config, mount_paths=paths, allow=backend.reach(config)[1]),
+                replace(config, mount_paths=paths, allow=reach(config, backend)[1]),
                 name=f"{self._told.places.mark}.{self._told.name}",
                 private=(str(self._told.places.state),),
             )

@@ -15,6 +15,7 @@ import ipaddress
 import re
 from collections.abc import Iterable
 
+from thrum.config import BackendConfig, SandboxConfig
 from thrum.values import dataclass
 
 HTTPS = 443
@@ -100,6 +101,15 @@ class AllowList:
 
     def _lists(self, address: str, port: int) -> bool:
         return any(entry.target.port == port and address in entry.addresses for entry in self._entries)
+
+
+def reach(sandbox: SandboxConfig, backend: BackendConfig) -> tuple[bool, tuple[str, ...]]:
+    """Whether an agent reaches the whole network, and else what of it.
+
+    A backend that sets `network` or `allow` decides alone, so that neither is widened or lost by the other level's.
+    """
+    by = sandbox if backend.network is None and backend.allow is None else backend
+    return bool(by.network), () if by.network else by.allow or ()
 
 
 def parse_entry(text: str) -> Entry:

@@ -241,16 +241,6 @@ class BackendConfig:
     mount_paths: tuple[str, ...] = ()
     enabled: bool = True
 
-    def reach(self, sandbox: SandboxConfig) -> tuple[bool, tuple[str, ...]]:
-        """Whether the agent reaches the whole network, and else what of it.
-
-        A backend that sets `network` or `allow` decides alone, so that none of both is widened or lost by the other
-        level's.
-        """
-        if self.network is None and self.allow is None:
-            return sandbox.network, () if sandbox.network else sandbox.allow
-        return bool(self.network), () if self.network else self.allow or ()
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoleConfig:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import PurePath
 from typing import Literal
 
+from thrum.allowlist import reach
 from thrum.checks import BUILT_IN, gate_checks, programs, requirement
 from thrum.config import BackendConfig, Project, RepoConfig
 from thrum.errors import ThrumError
@@ -193,7 +194,7 @@ def _key(project: Project, backend: BackendConfig, environ: Mapping[str, str] | 
             remedy="Set it for `thrum up`; without it the agent must know another way to log in.",
         )
     sandbox = project.pipeline.sandbox
-    network, allow = backend.reach(sandbox)
+    network, allow = reach(sandbox, backend)
     if sandbox.backend != "none" and not network and not allow:
         yield Finding(
             level="warning",

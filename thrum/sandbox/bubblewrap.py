@@ -15,9 +15,7 @@ import logging
 import os
 import re
 import resource
-import shutil
 import signal
-import subprocess
 import threading
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, ExitStack
@@ -43,6 +41,7 @@ from thrum.sandbox.mounts import (
     refuse_private,
     visible,
 )
+from thrum.sandbox.programs import find_bubblewrap, find_setpriv
 
 if TYPE_CHECKING:
     from thrum.sandbox.outlet import Outlet
@@ -57,7 +56,6 @@ USER = "thrum"
 _DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 _BUBBLEWRAPS_OWN = 2
 """Processes of bubblewrap in the group, which the limit on processes does not count."""
-_OLDEST = (0, 5)
 _NESTING_SINCE = (0, 8)
 """The version that knows --disable-userns; before it, the seccomp filter alone refuses nested user namespaces."""
 _LOADER_VARIABLES = re.compile(r"LD_|GLIBC_|MALLOC_|GCONV_PATH$|LOCPATH$|NLSPATH$")
@@ -80,8 +78,8 @@ class Bubblewrap:
         self._mark = name
         self._private = private
         self._busy = threading.Lock()
-        self._bwrap, self._version = _bubblewrap()
-        self._setpriv = _setpriv() if self.uid is not None else ""
+        self._bwrap, self._version = find_bubblewrap()
+        self._setpriv = find_setpriv() if self.uid is not None else ""
         self._system = _system()
         self._filter = seccomp.program(os.uname().machine)
         refuse_private(config.mount_paths, private)
@@ -132,7 +130,7 @@ class Bubblewrap:
             before = self._group.hits()
             outcome = process.run(launch, job, on_output=on_output, stop=stop)
             outcome = self._judge(outcome, launch, before, self._group.hits())
-            return outcome if outlet is None else with_refusals(outcome, outlet.refused)
+            return outcome if outlet is None else outlet.tell(outcome)
 
     def which(self, program: str) -> str | None:
         roots = self._roots()
@@ -333,40 +331,6 @@ class Bubblewrap:
         if after.pids > before.pids:
             return replace(outcome, reason=f"limit of {self._config.pids_limit} processes reached; {outcome.reason}")
         return outcome
-
-
-def with_refusals(outcome: Outcome, refused: dict[str, int]) -> Outcome:
-    """The outcome, with what the program tried to reach in vain; it may be why it failed."""
-    if not refused:
-        return outcome
-    told = "not on the allow list: " + ", ".join(f"{target} ({times})" for target, times in sorted(refused.items()))
-    log.warning("a program tried to reach what its allow list does not have", extra={"refused": refused})
-    reason = outcome.reason if outcome.ok else "; ".join(filter(None, (outcome.reason, told)))
-    return replace(outcome, refused=refused, reason=reason)
-
-
-def _bubblewrap() -> tuple[str, tuple[int, ...]]:
-    found = shutil.which("bwrap")
-    if found is None:
-        raise SandboxError(
-            "the sandbox 'os-native' needs bubblewrap, and there is no `bwrap` on PATH",
-            remedy="install it (apt install bubblewrap), or set another [sandbox] backend",
-        )
-    said = subprocess.run((found, "--version"), capture_output=True, text=True, timeout=60, check=False).stdout
-    version = tuple(int(part) for part in re.findall(r"\d+", said)[:3])
-    if version < _OLDEST:
-        raise SandboxError(f"{found} is too old: {said.strip()!r}", remedy="install bubblewrap 0.5 or later")
-    return os.path.realpath(found), version
-
-
-def _setpriv() -> str:
-    found = shutil.which("setpriv", path="/usr/bin:/bin:/usr/sbin:/sbin")
-    if found is None:
-        raise SandboxError(
-            "started as root, the sandbox 'os-native' needs `setpriv` to drop privileges",
-            remedy="install util-linux, or start Thrum as an ordinary user",
-        )
-    return found
 
 
 def _system() -> list[str]:

@@ -8,19 +8,24 @@ namespace has nothing but its own loopback, so that everything but these sockets
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import select
 import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
 from thrum.allowlist import AllowList, Target
 from thrum.errors import SandboxError
+from thrum.job import Outcome
 from thrum.sandbox import entrance, marks
 from thrum.sandbox.proxy import Door, Proxy
+
+log = logging.getLogger(__name__)
 
 _PORT = 3128
 _GATEWAY = "127.0.0.1"
@@ -80,10 +85,15 @@ class Outlet:
         """A descriptor from which a byte can be read when the program may begin."""
         return self._block
 
-    @property
-    def refused(self) -> dict[str, int]:
-        """What the program tried to reach and is not on the list, and how often."""
-        return self._proxy.refused
+    def tell(self, outcome: Outcome) -> Outcome:
+        """The outcome, with what the program tried to reach in vain: it may be why it failed."""
+        refused = self._proxy.refused
+        if not refused:
+            return outcome
+        log.warning("a program tried to reach what its allow list does not have", extra={"refused": refused})
+        told = "not on the allow list: " + ", ".join(f"{name} ({times})" for name, times in sorted(refused.items()))
+        reason = outcome.reason if outcome.ok else "; ".join(filter(None, (outcome.reason, told)))
+        return replace(outcome, refused=refused, reason=reason)
 
     def open(self, pid: int) -> None:
         """Serve the network namespace of the process, then let its program begin.

@@ -90,11 +90,7 @@ class Launch:
     """The user id that may open the output by name (/dev/stdout), where it is not ours."""
 
     def ready(self, pid: int) -> None:
-        """What must be done while the program comes up, before its output and its limits are looked at.
-
-        Raises:
-            NotReadyError: it cannot be done; the program is ended and counts as not started.
-        """
+        """Do what must be done while the program comes up, or raise NotReadyError: it then counts as not started."""
 
     def terminate(self, pid: int) -> bool:
         """Ask the program to end; False if there is nobody to ask, and it shall be killed at once."""
