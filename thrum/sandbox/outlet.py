@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from types import TracebackType
 from typing import Self
@@ -67,18 +68,25 @@ class Outlet:
         taken = {target.port for target in self._direct}
         self._port = next(port for port in range(_PORT, 65536) if port not in taken)
         self.variables = variables(self._port)
-        self._proxy = Proxy(allowed)
-        self._block, self._unblock = os.pipe2(os.O_CLOEXEC)
-        self._channel, inner = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with inner:
-            self._helper = subprocess.Popen(
-                (sys.executable, "-I", "-S", entrance.__file__),
-                stdin=inner.fileno(),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                cwd="/",
-                env={marks.MARK: mark},
-            )
+        with ExitStack() as stack:
+            self._proxy = stack.enter_context(Proxy(allowed))
+            self._block, self._unblock = os.pipe2(os.O_CLOEXEC)
+            stack.callback(os.close, self._block)
+            stack.callback(os.close, self._unblock)
+            self._channel, inner = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            stack.enter_context(self._channel)
+            with inner:
+                self._helper = subprocess.Popen(
+                    (sys.executable, "-I", "-S", entrance.__file__),
+                    stdin=inner.fileno(),
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    cwd="/",
+                    env={marks.MARK: mark},
+                )
+            stack.callback(self._helper.wait)
+            stack.callback(self._helper.kill)
+            self._stack = stack.pop_all()
 
     @property
     def block(self) -> int:
@@ -112,13 +120,8 @@ class Outlet:
         os.write(self._unblock, b"\n")
 
     def close(self) -> None:
-        """End the proxy and what it listened on."""
-        self._proxy.close()
-        self._channel.close()
-        os.close(self._block)
-        os.close(self._unblock)
-        # Without a request it ends with the channel.
-        self._helper.wait()
+        """End the proxy, what it listened on, and the helper."""
+        self._stack.close()
 
     def __enter__(self) -> Self:
         return self
