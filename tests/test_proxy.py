@@ -403,11 +403,10 @@ def test_a_cut_off_body_is_not_taken_for_a_whole_one(serve: Serve) -> None:
         done.set()
 
     port = serve(speak)
-    with Ward(f"127.0.0.1:{port}") as ward:
-        with ward.dial() as client:
-            client.sendall(f"POST http://127.0.0.1:{port}/ HTTP/1.1\r\nContent-Length: 9\r\n\r\nhalf".encode())
-            client.shutdown(socket.SHUT_WR)
-            assert done.wait(TIMEOUT_S)
+    with Ward(f"127.0.0.1:{port}") as ward, ward.dial() as client:
+        client.sendall(f"POST http://127.0.0.1:{port}/ HTTP/1.1\r\nContent-Length: 9\r\n\r\nhalf".encode())
+        client.shutdown(socket.SHUT_WR)
+        assert done.wait(TIMEOUT_S)
     assert ends == [ConnectionResetError]
 
 
@@ -446,10 +445,9 @@ def test_a_client_that_does_not_ask_is_given_up() -> None:
 
 
 def test_a_client_that_leaves_without_asking_is_no_fault() -> None:
-    with Ward() as ward:
-        with ward.dial() as client:
-            client.shutdown(socket.SHUT_WR)
-            assert read_all(client) == b""
+    with Ward() as ward, ward.dial() as client:
+        client.shutdown(socket.SHUT_WR)
+        assert read_all(client) == b""
 
 
 def test_silence_ends_a_tunnel(serve: Serve) -> None:
@@ -474,15 +472,14 @@ def test_events_pass_as_they_come(serve: Serve) -> None:
             sock.sendall(b"data: %d\n\n" % number)
 
     port = serve(speak)
-    with Ward(f"127.0.0.1:{port}") as ward:
-        with ward.dial() as plain, ward.tunnel(f"127.0.0.1:{port}") as tunnel:
-            for client, url in ((plain, f"http://127.0.0.1:{port}/"), (tunnel, "/")):
-                client.sendall(get(url))
-                read_until(client, b"\r\n\r\n")
-                for number in range(20):
-                    heard.release()
-                    assert read_until(client, b"\n\n") == b"data: %d\n\n" % number
-                assert read_all(client) == b""
+    with Ward(f"127.0.0.1:{port}") as ward, ward.dial() as plain, ward.tunnel(f"127.0.0.1:{port}") as tunnel:
+        for client, url in ((plain, f"http://127.0.0.1:{port}/"), (tunnel, "/")):
+            client.sendall(get(url))
+            read_until(client, b"\r\n\r\n")
+            for number in range(20):
+                heard.release()
+                assert read_until(client, b"\n\n") == b"data: %d\n\n" % number
+            assert read_all(client) == b""
 
 
 def test_much_passes_both_ways_at_once(serve: Serve) -> None:
@@ -601,8 +598,11 @@ def test_a_hundred_connections_at_once(serve: Serve) -> None:
 def test_more_than_are_borne_are_told_so(serve: Serve) -> None:
     port = serve(read_all)
     with Ward(f"127.0.0.1:{port}", connections=2) as ward:
-        with ward.tunnel(f"127.0.0.1:{port}"), ward.tunnel(f"127.0.0.1:{port}"), ward.dial() as third:
+        held = [ward.tunnel(f"127.0.0.1:{port}") for _ in range(2)]
+        with ward.dial() as third:
             assert third.recv(100).startswith(b"HTTP/1.1 503 ")
+        for one in held:
+            one.close()
 
 
 def descriptors() -> int:

@@ -152,9 +152,11 @@ class Outlet:
             raise SandboxError("the helper that enters the sandbox's network namespace does not answer")
         said, fds, _, _ = socket.recv_fds(self._channel, 4096, _MOST + 1)
         sockets = [socket.socket(fileno=fd) for fd in fds]
+        # It has every capability in the sandbox's user namespace, and shall be gone before the program begins.
+        self._helper.wait()
         if len(sockets) != len(targets):
             for one in sockets:
                 one.close()
-            told = said.decode(errors="replace") or f"the helper ended with code {self._helper.wait()}"
+            told = said.decode(errors="replace") or f"the helper ended with code {self._helper.returncode}"
             raise SandboxError(f"nothing can listen in the sandbox's network namespace: {told}")
         return sockets
