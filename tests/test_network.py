@@ -159,7 +159,7 @@ def test_curl_finds_the_proxy_by_itself(cell: Room, port: int) -> None:
 @needs("bwrap")
 def test_loopback_of_ipv6_can_be_listed(cell: Room, port6: int) -> None:
     script = f"""{PREAMBLE}
-print(tunnel("::1", {port6}))
+print(tunnel("[::1]", {port6}))
 with socket.create_connection(("::1", {port6}), timeout=20) as one:
     one.sendall(b"GET /direct HTTP/1.0\\r\\n\\r\\n")
     print(one.makefile().read().splitlines()[-1])
@@ -175,10 +175,9 @@ def test_a_listed_port_may_be_that_of_the_proxy(cell: Room) -> None:
 
 @needs("bwrap")
 def test_a_privileged_port_can_be_listed(cell: Room) -> None:
-    script = (
-        f"{PREAMBLE}\nwith socket.create_connection(('127.0.0.1', 79), timeout=20) as one: print(one.getpeername())"
-    )
-    assert cell.python(script, "localhost:79") == "('127.0.0.1', 79)\n"
+    # Nothing serves it outside; inside it is taken all the same, and lets go at once.
+    script = f"{PREAMBLE}\none = socket.create_connection(('127.0.0.1', 79), timeout=20)\nprint('taken')"
+    assert cell.python(script, "localhost:79") == "taken\n"
 
 
 # --- What is not ------------------------------------------------------------------------------------------------

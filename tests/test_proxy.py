@@ -452,8 +452,9 @@ def test_a_client_that_leaves_without_asking_is_no_fault() -> None:
 
 def test_silence_ends_a_tunnel(serve: Serve) -> None:
     port = serve(lambda sock: sock.recv(1))
-    with Ward(f"127.0.0.1:{port}", idle_s=0.05) as ward, ward.tunnel(f"127.0.0.1:{port}") as client:
-        with pytest.raises(ConnectionResetError):
+    with Ward(f"127.0.0.1:{port}", idle_s=0.05) as ward:
+        client = ward.tunnel(f"127.0.0.1:{port}")
+        with client, pytest.raises(ConnectionResetError):
             client.recv(1)
 
 

@@ -11,6 +11,9 @@ import _socket
 import os
 import sys
 
+if sys.version_info < (3, 12):
+    import ctypes
+
 _IP_FREEBIND = 15
 _IPV6_FREEBIND = 78
 _BACKLOG = 128
@@ -40,8 +43,6 @@ def _join(space: int) -> None:
     if sys.version_info >= (3, 12):
         os.setns(space)
         return
-    import ctypes
-
     library = ctypes.CDLL(None, use_errno=True)
     if library.setns(space, 0):
         raise OSError(ctypes.get_errno(), f"the namespace cannot be joined: {os.strerror(ctypes.get_errno())}")
