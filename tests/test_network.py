@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.server
+import json
 import logging
 import os
 import secrets
@@ -16,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from tests.projects import ThrumProject
 from tests.requirements import needs
 from thrum.config import SandboxConfig
 from thrum.job import Ending, Job, Outcome
@@ -327,6 +329,32 @@ def test_the_helper_is_gone_before_the_program_begins(cell: Room) -> None:
     assert cell.sandbox.run(job, on_output=look).ok
     assert any("bwrap" in line for line in seen)
     assert not any("entrance" in line for line in seen)
+
+
+# --- Agents -----------------------------------------------------------------------------------------------------
+
+
+@needs("bwrap")
+def test_an_agent_reaches_what_its_list_has_and_a_check_nothing(tmp_path: Path, port: int) -> None:
+    look = f"""{PREAMBLE}
+print(tunnel("localhost", {port}))
+try:
+    tunnel("evil.example", 443)
+except OSError as error:
+    print(error)
+open("reached.txt", "w").close()
+"""
+    project = ThrumProject(tmp_path)
+    project.configure(lint="! env | grep -i proxy")
+    agent = f'[[backends]]\nname = "looker"\ntype = "agent"\ncommand = "{PYTHON}"\nallow = ["localhost:{port}"]\n'
+    agent += f"prompt_args = ['-c', {json.dumps(look)}]\n"
+    (project.directory / "configs/pipeline.toml").write_text(
+        "[sandbox]\nmemory_limit_mb = 0\npids_limit = 0\nallow = ['other.example']\n[engine]\ngate_actors = 1\n" + agent
+    )
+    task = project.add("Look around")
+    project.command("run", code=4)
+    (attempt,) = project.json("task", "show", task)["attempts"]
+    assert attempt["tail"].splitlines() == ["reached /tunnel", "Tunnel connection failed: 403 Forbidden"]
 
 
 # --- `none` -----------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import http.server
+import os
 import re
 import socket
 import socketserver
@@ -15,6 +16,7 @@ from typing import Any
 import pytest
 
 from thrum.allowlist import AllowList, Target
+from thrum.sandbox import relay
 from thrum.sandbox.proxy import Door, Limits, Proxy, look_up
 from thrum.sandbox.request import HEAD_BYTES, BadRequest, Body, parse
 
@@ -354,12 +356,14 @@ def test_headers_of_almost_the_limit_are_read_in_any_pieces(serve: Serve) -> Non
 
 def test_what_follows_a_request_is_not_passed_on(serve: Serve) -> None:
     heard: list[bytes] = []
+    done = threading.Semaphore(0)
 
     def speak(sock: socket.socket) -> None:
         heard.append(read_until(sock, b"\r\n\r\n"))
         sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
         sock.shutdown(socket.SHUT_WR)
         heard.append(read_all(sock))
+        done.release()
 
     port = serve(speak)
     second = b"GET /secret HTTP/1.1\r\nHost: evil.example\r\n\r\n"
@@ -368,17 +372,29 @@ def test_what_follows_a_request_is_not_passed_on(serve: Serve) -> None:
             first = get(f"http://127.0.0.1:{port}/").removesuffix(b"\r\n") + between
             answer = ward.say(first + second + get("http://evil.example/"))
             assert answer.count(b"HTTP/1.1") == 1
+            assert done.acquire(timeout=TIMEOUT_S)
     assert len(heard) == 6
     assert not any(b"secret" in one for one in heard)
 
 
 @pytest.mark.parametrize(
     "chunks",
-    [b"x\r\n", b"-1\r\n", b"5\nhello", b"2\r\nabc\r\n", b" 1\r\n", b"1\r\rX", b"0\r\nno colon\r\n", b"1" * 9999],
+    [
+        b"x\r\n",
+        b"-1\r\n",
+        b" 1\r\n",
+        b"5\nhello",
+        b"1\r\rX\n",
+        b"2\r\nabc\r\n",
+        b"2\r\nab0\r\n",
+        b"0\r\nno colon\r\n",
+        b"0\r\n" + b"X: y\r\n" * 101,
+        b"1" * 9999,
+    ],
 )
 def test_a_malformed_chunk_is_no_body(chunks: bytes) -> None:
     with pytest.raises(BadRequest):
-        Body(None).pass_on(chunks + b"\n")
+        Body(None).pass_on(chunks)
 
 
 def test_a_chunked_body_ends_where_it_ends_in_whatever_pieces_it_comes() -> None:
@@ -516,6 +532,31 @@ def test_the_end_of_one_side_does_not_end_the_other(serve: Serve) -> None:
         client.sendall(b"abc")
         client.shutdown(socket.SHUT_WR)
         assert read_all(client) == b"cba"
+
+
+def test_a_client_that_ends_after_its_request_is_answered(serve: Serve) -> None:
+    port = serve()
+    with Ward(f"127.0.0.1:{port}") as ward, ward.dial() as client:
+        client.sendall(get(f"http://127.0.0.1:{port}/"))
+        client.shutdown(socket.SHUT_WR)
+        assert read_all(client).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_server_that_takes_nothing_any_more_is_heard_to_its_end() -> None:
+    stop = os.eventfd(0)
+    (client, ours), (theirs, server) = socket.socketpair(), socket.socketpair()
+    for one in (ours, theirs):
+        one.setblocking(False)
+    with client, server:
+        server.shutdown(socket.SHUT_RD)
+        client.sendall(b"in vain")
+        client.shutdown(socket.SHUT_WR)
+        server.sendall(b"why")
+        server.shutdown(socket.SHUT_WR)
+        with ours, theirs:
+            relay.tunnel(ours, theirs, relay.Patience(stop), idle_s=TIMEOUT_S)
+        assert read_all(client) == b"why"
+    os.close(stop)
 
 
 def test_a_server_that_ends_first_can_still_be_written_to(serve: Serve) -> None:
