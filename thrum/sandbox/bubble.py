@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from thrum.sandbox.outlet import Outlet
 
 _INIT_S = 30.0
+_END_S = 1.0
 
 
 class Status:
@@ -95,7 +96,9 @@ class Bubble(process.Launch):
             elif not process.await_exit(pidfd, 0.0):
                 raise process.NotReadyError("bubblewrap does not start its first process")
         except SandboxError as error:
-            raise process.NotReadyError(error.message) from error
+            # A bubblewrap that fails takes the namespace along, and says itself why; any other still waits for us.
+            if not process.await_exit(pidfd, _END_S):
+                raise process.NotReadyError(error.message) from error
         finally:
             os.close(pidfd)
 
