@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from thrum.agents import Invocation, command, read_result, resolve, wall_s
+from thrum.allowlist import reach
 from thrum.config import BackendConfig, RepoConfig
 from thrum.errors import GitError, ThrumError, words
 from thrum.files import OutputStore, remove_tree, write_atomically
@@ -167,6 +168,7 @@ class Slot:
             session=asked.session,
             budget_usd=role.budget_usd if role else None,
         )
+        network, allow = reach(self._project.pipeline.sandbox, backend)
         job = Job(
             argv=invocation.argv,
             cwd=str(workspace.tree),
@@ -174,7 +176,8 @@ class Slot:
             writable=(str(workspace.tree),),
             readable=(*workspace.readable, *provision.readable, str(prompt_file)),
             stdin_path=str(prompt_file) if invocation.stdin else "",
-            network=self._network(backend),
+            network=network,
+            allow=allow,
             wall_s=wall_s(self._project, role, backend),
             silence_s=backend.silence_secs,
             output_path=str(self._out / "output.log"),
@@ -218,16 +221,13 @@ class Slot:
             config = self._project.pipeline.sandbox
             paths = (*config.mount_paths, *self.repo.mount_paths, *backend.mount_paths)
             sandbox = open_sandbox(
-                replace(config, mount_paths=paths),
+                replace(config, mount_paths=paths, allow=reach(config, backend)[1]),
                 name=f"{self._told.places.mark}.{self._told.name}",
                 private=(str(self._told.places.state),),
                 mask=secrets(self._project, os.environ),
             )
             self._room = sandbox, Workspace(self._clone, self.repo.path, sandbox)
         return self._room
-
-    def _network(self, backend: BackendConfig) -> bool:
-        return self._project.pipeline.sandbox.network if backend.network is None else backend.network
 
     def _environment(self, backend: BackendConfig) -> dict[str, str]:
         """What the agent sees of our environment: the named variables, its key, and what its table sets."""

@@ -241,7 +241,9 @@ class BackendConfig:
     silence_secs: LimitOrZero = 0.0
     """An agent that prints nothing for so long is ended; 0 means no limit."""
     network: bool | None = None
-    """Whether the agent reaches the network; absent means as `[sandbox]` says."""
+    """Whether the agent reaches the network; where neither this nor `allow` is there, as `[sandbox]` says."""
+    allow: tuple[str, ...] | None = None
+    """What the agent reaches without `network`, as in `[sandbox]`; an empty list: nothing."""
     mount_paths: tuple[str, ...] = ()
     enabled: bool = True
 
@@ -285,6 +287,10 @@ class SandboxConfig:
     file_size_limit_mb: Count = 2048
     network: bool = False
     """Whether agents reach the network; a backend may say otherwise. Checks do only where `[checks.NAME]` says so."""
+    allow: tuple[str, ...] = ()
+    """What agents reach without `network`: `host:port`, the port 443 where none is given, `*.example.com` for all below
+    a name, IPv6 in brackets. By a proxy that their environment names; all else fails at once. An address of loopback or
+    a private network must be on the list itself, also where a name leads to it; `localhost:8080` is this machine's."""
     setup_network: bool = True
     """Whether `setup_cmd` reaches the network."""
     mount_paths: tuple[str, ...] = ()

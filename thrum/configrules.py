@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from thrum.allowlist import parse_entry
 from thrum.checks import BUILT_IN, named_repos
 from thrum.config import (
     BackendConfig,
@@ -74,6 +75,7 @@ def pipeline_faults(config: PipelineConfig, repos: Sequence[RepoConfig]) -> Iter
             yield from _role_faults(role, setting, config.backends)
     yield from _variable_faults(config.sandbox.pass_env, ("sandbox", "pass_env"))
     yield from _variable_faults(tuple(config.sandbox.env), ("sandbox", "env"))
+    yield from _allow_faults(config.sandbox.allow, config.sandbox.network, ("sandbox", "allow"))
 
 
 def _name_faults(name: str, at: Path) -> Iterator[RecordError]:
@@ -125,6 +127,16 @@ def _variable_faults(names: Sequence[str], at: Path) -> Iterator[RecordError]:
     for name in names:
         if not _VARIABLE.fullmatch(name):
             yield RecordError(f"{name!r} is no name of a variable", path=at)
+
+
+def _allow_faults(entries: Sequence[str], network: bool, at: Path) -> Iterator[RecordError]:
+    if entries and network:
+        yield RecordError("has no meaning beside network = true, which allows everything; remove one of them", path=at)
+    for i, entry in enumerate(entries):
+        try:
+            parse_entry(entry)
+        except ValueError as error:
+            yield RecordError(f"{entry!r} {error}", path=(*at, i))
 
 
 def _check_faults(config: PipelineConfig) -> Iterator[RecordError]:
@@ -230,6 +242,7 @@ def _backend_faults(backend: BackendConfig, earlier: Sequence[BackendConfig], at
         yield RecordError("is missing: a chat needs a provider or a base_url", path=(*at, "provider"))
     yield from _variable_faults(tuple(backend.env), (*at, "env"))
     yield from _variable_faults(backend.pass_env, (*at, "pass_env"))
+    yield from _allow_faults(backend.allow or (), bool(backend.network), (*at, "allow"))
     if backend.api_key_env:
         yield from _variable_faults((backend.api_key_env,), (*at, "api_key_env"))
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import PurePath
 from typing import Literal
 
+from thrum.allowlist import reach
 from thrum.checks import BUILT_IN, gate_checks, programs, requirement
 from thrum.config import BackendConfig, Project, RepoConfig
 from thrum.errors import ThrumError
@@ -196,13 +197,13 @@ def _key(project: Project, backend: BackendConfig, environ: Mapping[str, str] | 
             remedy="Set it for `thrum up`; without it the agent must know another way to log in.",
         )
     sandbox = project.pipeline.sandbox
-    online = sandbox.network if backend.network is None else backend.network
-    if sandbox.backend != "none" and not online:
+    network, allow = reach(sandbox, backend)
+    if sandbox.backend != "none" and not network and not allow:
         yield Finding(
             level="warning",
             where=where,
             text="the agent has a key to an API, but no network to reach it",
-            remedy=f"Set network = true for {backend.name}.",
+            remedy=f'Set allow = ["HOST:PORT"] for {backend.name}, with what it needs, or network = true.',
         )
 
 
@@ -244,6 +245,16 @@ def _sandbox(project: Project, exists: Callable[[str], bool]) -> Iterator[Findin
             text='backend = "none": agents, and the code they write, may do whatever you may do on this machine',
             remedy='Set backend = "os-native".',
         )
+        lists = [(sandbox.allow, where)]
+        lists += [(one.allow or (), f"{PIPELINE}: backends {one.name}") for one in project.pipeline.backends]
+        for allow, holder in lists:
+            if allow:
+                yield Finding(
+                    level="warning",
+                    where=f"{holder}: allow",
+                    text="does not bind: without a sandbox agents reach the whole network",
+                    remedy='Set [sandbox] backend = "os-native".',
+                )
     if sandbox.limits == "best-effort":
         text = 'limits = "best-effort": a limit on memory, processors or processes may not bind'
         yield Finding(level="note", where=where, text=text)

@@ -42,6 +42,8 @@ class Job:
     stdin_path: str = ""
     """A file to read as standard input; empty means /dev/null, never an open pipe."""
     network: bool = False
+    allow: tuple[str, ...] = ()
+    """What can be reached without `network`, as `host:port` (see `thrum.allowlist`); with it, this means nothing."""
     wall_s: float = 3600.0
     silence_s: float = 0.0
     """End the run after this long without a byte of output; 0 means no limit."""
@@ -66,6 +68,8 @@ class Outcome:
     """How much of the output was kept, or would have been with an `output_path`."""
     output_digest: str = ""
     """SHA-256 of what was kept of the output, hex; empty without an `output_path`."""
+    refused: dict[str, int] = field(default_factory=dict)
+    """What the program tried to reach by name, was not on its allow list, and how often: `host:port` to a count."""
     reason: str = ""
     """One line for a person wherever `ending` is not EXITED with code 0."""
 

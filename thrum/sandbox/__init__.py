@@ -120,6 +120,9 @@ def open_sandbox(
     )
 
 
+_OPEN = "the allow list does not bind: sandbox 'none' leaves the whole network open"
+
+
 class NoSandbox:
     """`none`: the program runs as we do, and may do what we may.
 
@@ -145,6 +148,8 @@ class NoSandbox:
         on_output: Callable[[bytes], None] | None = None,
         stop: threading.Event | None = None,
     ) -> Outcome:
+        if job.allow and not job.network:
+            log.warning(_OPEN, extra={"sandbox": self._mark, "allow": job.allow})
         with self._busy, _private_home(self._mark) as home:
             env = {**_own_environment(home), **job.env, marks.MARK: self._mark}
             found = _which(job.argv[0], env["PATH"], job.cwd)
@@ -170,6 +175,7 @@ class NoSandbox:
             "a job can read and write whatever this user can, the network and the project's own files included",
             "memory, processor and process-count limits do not bind",
             "a process that leaves its session and clears its environment outlives its job",
+            *((_OPEN,) if config.allow else ()),
         ]
         return {"backend": self.name, "uid": self.uid, "limits": limits, "gaps": gaps}
 

@@ -9,12 +9,21 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import signal
+import time
+from typing import TYPE_CHECKING
 
 from thrum.errors import SandboxError
 from thrum.sandbox import process
 from thrum.sandbox.cgroup import Group
 from thrum.values import dataclass
+
+if TYPE_CHECKING:
+    from thrum.sandbox.outlet import Outlet
+
+_INIT_S = 30.0
+_END_S = 1.0
 
 
 class Status:
@@ -37,6 +46,17 @@ class Status:
             return None
         return pid if inside and inside[1] == "1" else None
 
+    def await_init(self, pidfd: int, timeout_s: float) -> int | None:
+        """`init`, as soon as there is one; None if bubblewrap, which the descriptor holds, ends before, or in time."""
+        poll = select.poll()
+        poll.register(self._reader, select.POLLIN)
+        poll.register(pidfd, select.POLLIN)
+        until = time.monotonic() + timeout_s
+        while (init := self.init) is None and (left_s := until - time.monotonic()) > 0:
+            if pidfd in dict(poll.poll(left_s * 1000)):
+                return None
+        return init
+
     @property
     def ran(self) -> bool:
         """Whether the program was started and ended by itself."""
@@ -48,7 +68,8 @@ class Status:
                 self._text += more
         except BlockingIOError:
             pass
-        for line in self._text.splitlines():
+        # Bubblewrap writes a line in several pieces.
+        for line in self._text.split(b"\n")[:-1]:
             value = json.loads(line).get(name)
             if value is not None:
                 return int(value)
@@ -61,6 +82,25 @@ class Bubble(process.Launch):
 
     group: Group
     status: Status
+    outlet: Outlet | None = None
+    """What the program waits for, if it has one."""
+
+    def ready(self, pid: int) -> None:
+        if self.outlet is None:
+            return
+        pidfd = os.pidfd_open(pid)
+        try:
+            init = self.status.await_init(pidfd, _INIT_S)
+            if init is not None:
+                self.outlet.open(init)
+            elif not process.await_exit(pidfd, 0.0):
+                raise process.NotReadyError("bubblewrap does not start its first process")
+        except SandboxError as error:
+            # A bubblewrap that fails takes the namespace along, and says itself why; any other still waits for us.
+            if not process.await_exit(pidfd, _END_S):
+                raise process.NotReadyError(error.message) from error
+        finally:
+            os.close(pidfd)
 
     def terminate(self, pid: int) -> bool:
         # Process 1 leads the program's group, and takes no signal but SIGKILL itself. Bubblewrap outside, which

@@ -15,15 +15,13 @@ import logging
 import os
 import re
 import resource
-import shutil
 import signal
-import subprocess
 import threading
 from collections.abc import Callable, Iterable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from thrum.config import SandboxConfig
 from thrum.errors import SandboxError
@@ -43,6 +41,10 @@ from thrum.sandbox.mounts import (
     refuse_private,
     visible,
 )
+from thrum.sandbox.programs import find_bubblewrap, find_setpriv
+
+if TYPE_CHECKING:
+    from thrum.sandbox.outlet import Outlet
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +56,6 @@ USER = "thrum"
 _DEFAULT_PATH = "/usr/local/bin:/usr/bin:/bin"
 _BUBBLEWRAPS_OWN = 2
 """Processes of bubblewrap in the group, which the limit on processes does not count."""
-_OLDEST = (0, 5)
 _NESTING_SINCE = (0, 8)
 """The version that knows --disable-userns; before it, the seccomp filter alone refuses nested user namespaces."""
 _LOADER_VARIABLES = re.compile(r"LD_|GLIBC_|MALLOC_|GCONV_PATH$|LOCPATH$|NLSPATH$")
@@ -80,8 +81,8 @@ class Bubblewrap:
         self._private = private
         self._masked = mask
         self._busy = threading.Lock()
-        self._bwrap, self._version = _bubblewrap()
-        self._setpriv = _setpriv() if self.uid is not None else ""
+        self._bwrap, self._version = find_bubblewrap()
+        self._setpriv = find_setpriv() if self.uid is not None else ""
         self._system = _system()
         self._filter = seccomp.program(os.uname().machine)
         refuse_private(config.mount_paths, private)
@@ -125,12 +126,14 @@ class Bubblewrap:
                     writable=job.writable,
                     private=self._private,
                 )
-                launch = self._launch(job, program, path, mounts, stack)
+                outlet = stack.enter_context(self._outlet(job))
+                launch = self._launch(job, program, path, mounts, outlet, stack)
             except (SandboxError, OSError) as error:
                 return Outcome(ending=Ending.NOT_STARTED, reason=str(error))
             before = self._group.hits()
             outcome = process.run(launch, job, on_output=on_output, stop=stop)
-            return self._judge(outcome, launch, before, self._group.hits())
+            outcome = self._judge(outcome, launch, before, self._group.hits())
+            return outcome if outlet is None else outlet.tell(outcome)
 
     def which(self, program: str) -> str | None:
         roots = self._roots()
@@ -191,7 +194,23 @@ class Bubblewrap:
         entries = [entry for entry in os.environ.get("PATH", "").split(":") if os.path.isabs(entry)]
         return ":".join(dict.fromkeys(entry for entry in entries if visible(entry, roots))) or _DEFAULT_PATH
 
-    def _launch(self, job: Job, program: str, path: str, mounts: tuple[Mount, ...], stack: ExitStack) -> Bubble:
+    def _outlet(self, job: Job) -> AbstractContextManager[Outlet | None]:
+        if job.network or not job.allow:
+            return contextlib.nullcontext()
+        # Imported here, so that sandboxes without an allow list do not pay for it.
+        from thrum.sandbox.outlet import Outlet
+
+        return Outlet(job.allow, mark=self._mark)
+
+    def _launch(
+        self,
+        job: Job,
+        program: str,
+        path: str,
+        mounts: tuple[Mount, ...],
+        outlet: Outlet | None,
+        stack: ExitStack,
+    ) -> Bubble:
         files = {name: _memory_file(name, text, stack) for name, text in self._etc_files(job).items()}
         options = [
             *self._isolation(job),
@@ -207,6 +226,7 @@ class Bubblewrap:
             "TMPDIR": "/tmp",
             "LANG": "C.UTF-8",
             "USER": USER,
+            **(outlet.variables if outlet else {}),
             **job.env,
         }
         loader = {name: value for name, value in environment.items() if _LOADER_VARIABLES.match(name)}
@@ -219,6 +239,8 @@ class Bubblewrap:
         stack.callback(os.close, reader)
         stack.callback(os.close, writer)
         options += ["--json-status-fd", str(writer)]
+        if outlet:
+            options += ["--block-fd", str(outlet.block)]
         # By descriptor: the environment may hold keys, and /proc/PID/cmdline is everybody's to read.
         if any("\0" in option for option in options):
             raise SandboxError("a path or variable holds a NUL character")
@@ -235,13 +257,14 @@ class Bubblewrap:
             ),
             env={"PATH": _DEFAULT_PATH, marks.MARK: self._mark},
             cwd="/",
-            pass_fds=(*files.values(), writer),
+            pass_fds=(*files.values(), writer, *((outlet.block,) if outlet else ())),
             rlimits=self._rlimits(),
             output_owner=self.uid,
             groups=self._group.doors,
             mask=self._masked,
             group=self._group,
             status=Status(reader),
+            outlet=outlet,
         )
 
     def _rlimits(self) -> tuple[tuple[int, int], ...]:
@@ -312,30 +335,6 @@ class Bubblewrap:
         if after.pids > before.pids:
             return replace(outcome, reason=f"limit of {self._config.pids_limit} processes reached; {outcome.reason}")
         return outcome
-
-
-def _bubblewrap() -> tuple[str, tuple[int, ...]]:
-    found = shutil.which("bwrap")
-    if found is None:
-        raise SandboxError(
-            "the sandbox 'os-native' needs bubblewrap, and there is no `bwrap` on PATH",
-            remedy="install it (apt install bubblewrap), or set another [sandbox] backend",
-        )
-    said = subprocess.run((found, "--version"), capture_output=True, text=True, timeout=60, check=False).stdout
-    version = tuple(int(part) for part in re.findall(r"\d+", said)[:3])
-    if version < _OLDEST:
-        raise SandboxError(f"{found} is too old: {said.strip()!r}", remedy="install bubblewrap 0.5 or later")
-    return os.path.realpath(found), version
-
-
-def _setpriv() -> str:
-    found = shutil.which("setpriv", path="/usr/bin:/bin:/usr/sbin:/sbin")
-    if found is None:
-        raise SandboxError(
-            "started as root, the sandbox 'os-native' needs `setpriv` to drop privileges",
-            remedy="install util-linux, or start Thrum as an ordinary user",
-        )
-    return found
 
 
 def _system() -> list[str]:

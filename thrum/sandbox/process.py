@@ -42,6 +42,10 @@ If we die or refuse, the child reads the end of its input and exits.
 """
 
 
+class NotReadyError(Exception):
+    """A program cannot begin, for a reason that lies outside of it."""
+
+
 class StopEvent(threading.Event):
     """An Event that `run` can wait on directly; a plain Event is looked at ten times a second instead."""
 
@@ -86,6 +90,9 @@ class Launch:
     """The user id that may open the output by name (/dev/stdout), where it is not ours."""
     mask: tuple[str, ...] = ()
     """Values that are masked in all that is kept and told of the output."""
+
+    def ready(self, pid: int) -> None:
+        """Do what must be done while the program comes up, or raise NotReadyError: it then counts as not started."""
 
     def terminate(self, pid: int) -> bool:
         """Ask the program to end; False if there is nobody to ask, and it shall be killed at once."""
@@ -150,6 +157,8 @@ def run(
             ending = _follow(
                 launch, job, child, reader, capture, on_output, stop, GRACE_S if grace_s is None else grace_s
             )
+        except NotReadyError as error:
+            return Outcome(ending=Ending.NOT_STARTED, reason=str(error))
         finally:
             os.close(reader)
         return _outcome(launch, job, child.returncode, ending, capture, time.monotonic() - began)
@@ -229,6 +238,7 @@ def _follow(
     try:
         watch = _Watch(launch, job, child.pid, pidfd, reader, capture, on_output, stop)
         try:
+            launch.ready(child.pid)
             ending = watch.until_exit(grace_s)
         except BaseException:
             launch.kill(child.pid)
