@@ -16,6 +16,7 @@ from thrum import inputs as i
 from thrum.agents import resolve
 from thrum.config import Project, RepoConfig
 from thrum.errors import GitError, ThrumError, words
+from thrum.failures import Failure
 from thrum.files import OutputStore
 from thrum.git.checkouts import Checkout
 from thrum.git.objects import Conflict
@@ -81,7 +82,7 @@ class Worldly:
             base = effect.base or self._git.pins(ref).get(ref) or tip
             start = effect.start or base
             self._git.pin(ref, base)
-            backend, role = resolve(self._project, "implementer")
+            backend, role = resolve(self._project, "implementer", fallbacks=task.fallbacks)
             prompt = assemble(
                 task,
                 role_text=self._text(role.prompt_template if role else ""),
@@ -142,7 +143,11 @@ class Worldly:
             files=files,
             links=links,
             session=report.session,
+            failure=Failure(report.failure) if report.failure else None,
             cost_usd=report.cost_usd,
+            input_tokens=report.input_tokens,
+            cached_tokens=report.cached_tokens,
+            output_tokens=report.output_tokens,
             output_digest=report.output_digest,
             output_bytes=report.output_bytes,
             tail=report.tail,

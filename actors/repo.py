@@ -24,6 +24,7 @@ from thrum.messages import kinds as m
 from thrum.records import to_plain
 from thrum.storage import open_store
 from thrum.store import Store
+from thrum.task import Task
 from thrum.wire import Dealer
 
 from . import base
@@ -217,9 +218,19 @@ class RepoActor:
             start=attempt.start,
             prompt=self._world.prompt(attempt.prompt_digest),
             backend=attempt.backend,
-            session=next((a.session for a in reversed(task.attempts[:-1]) if a.session), ""),
+            session=_session(task),
         )
         self._dealer.send(attempt.worker, body, attempt=attempt.token, ttl_s=10.0)
+
+
+def _session(task: Task) -> str:
+    """The session that the latest attempt may go on with: that of its backend's last one, unless that failed in a way
+    that a new one would not."""
+    attempt = task.attempts[-1]
+    last = next((one for one in reversed(task.attempts[:-1]) if one.backend == attempt.backend), None)
+    if last is None or (last.failure is not None and last.failure.treatment.fresh):
+        return ""
+    return last.session
 
 
 def _refusal(error: ThrumError) -> m.Reply:

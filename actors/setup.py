@@ -72,6 +72,7 @@ def setup_of(project: Project, repo: RepoConfig, token: str) -> Setup:
         max_interruptions=engine.max_interruptions,
         max_rebuilds=engine.max_rebuilds,
         max_wait_s=engine.max_wait_s,
+        fallbacks=len(implementer.fallback) if (implementer := project.pipeline.roles.implementer) else 0,
         approvers=project.safety(repo).approvers,
         protect=repo.protect,
         protected_change=repo.protected_change,

@@ -11,13 +11,25 @@ import logging
 import os
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from thrum.agents import Invocation, command, read_result, resolve, wall_s
-from thrum.allowlist import reach
-from thrum.config import BackendConfig, RepoConfig
+from thrum.agents import (
+    Run,
+    command,
+    environment,
+    failure,
+    network,
+    no_change,
+    preset_of,
+    read,
+    resolve,
+    wall_s,
+)
+from thrum.backends import Reading, Trouble
+from thrum.config import BackendConfig, RepoConfig, RoleConfig
 from thrum.errors import GitError, ThrumError, words
 from thrum.files import OutputStore, remove_tree, write_atomically
 from thrum.job import Ending, Job, Outcome
@@ -25,6 +37,7 @@ from thrum.masking import secrets
 from thrum.messages.attempts import AttemptReported, RunAttempt
 from thrum.records import from_plain, to_plain
 from thrum.sandbox import Sandbox, open_sandbox
+from thrum.sessions import Sessions
 from thrum.setups import Setups
 from thrum.task import AttemptEnding
 from thrum.values import dataclass
@@ -35,6 +48,8 @@ from . import base
 log = logging.getLogger(__name__)
 
 OUTPUT_BYTES = 64 * 1024 * 1024
+BEGINNING_BYTES, END_BYTES = 16 * 1024, 512 * 1024
+"""How much of an output is looked at for what it says."""
 
 _ENDINGS = {
     Ending.EXITED: AttemptEnding.FINISHED,
@@ -78,6 +93,7 @@ class Slot:
         self._clone = self.directory / "clone"
         self._outputs = OutputStore(told.places.outputs)
         self._room: tuple[Sandbox, Workspace] | None = None
+        self._room_of = ""
 
     def close(self) -> None:
         """Let go of the sandbox."""
@@ -122,8 +138,7 @@ class Slot:
         lost = AttemptEnding.LOST.value
         report = AttemptReported(task=asked.task, token=asked.token, ending=lost, reason="its worker was lost")
         try:
-            backend, _ = resolve(self._project, "implementer")
-            harvest = self._harvest(asked, self._opened(backend)[1])
+            harvest = self._harvest(asked, self._opened(self._backend(asked)[0])[1])
             report = replace(report, bundle=harvest.bundle, head=harvest.head if harvest.bundle else "")
         except (ThrumError, OSError) as error:
             report = replace(report, reason=f"{report.reason}; {words(error)}")
@@ -150,7 +165,7 @@ class Slot:
             raise GitError(f"the attempt's work is in {kept / 'tree'}: {words(error)}") from error
 
     def _attempt(self, asked: RunAttempt, stop: threading.Event, on_output: Callable[[bytes], None]) -> AttemptReported:
-        backend, role = resolve(self._project, "implementer")
+        backend, role = self._backend(asked)
         sandbox, workspace = self._opened(backend)
         workspace.prepare(asked.start)
         place = self._work / self.repo.name / "setup-agents"
@@ -159,82 +174,129 @@ class Slot:
         prompt_file = self._out / "prompt.md"
         prompt_file.write_text(asked.prompt)
         prompt_file.chmod(0o644)
-        invocation = command(
-            backend,
+        sessions = self._sessions(asked, backend, sandbox)
+        run = Run(
             prompt=asked.prompt,
             prompt_file=str(prompt_file),
             workdir=str(workspace.tree),
-            model=backend.model,
-            session=asked.session,
+            state=str(sessions.folder) if sessions else "",
+            session=sessions.begin(asked.session, str(workspace.tree)) if sessions else asked.session,
+            new_session=str(uuid.uuid4()),
             budget_usd=role.budget_usd if role else None,
         )
-        network, allow = reach(self._project.pipeline.sandbox, backend)
+        invocation = command(backend, run)
+        open_to_all, allow = network(self._project, backend, os.environ)
+        variables = {**self._project.pipeline.sandbox.variables(os.environ), **environment(backend, run, os.environ)}
         job = Job(
             argv=invocation.argv,
             cwd=str(workspace.tree),
-            env={**self._environment(backend), **provision.env, "THRUM_TASK": asked.task},
-            writable=(str(workspace.tree),),
+            env={**variables, **provision.env, "THRUM_TASK": asked.task},
+            writable=(str(workspace.tree), *filter(None, (run.state,))),
             readable=(*workspace.readable, *provision.readable, str(prompt_file)),
             stdin_path=str(prompt_file) if invocation.stdin else "",
-            network=network,
+            network=open_to_all,
             allow=allow,
             wall_s=wall_s(self._project, role, backend),
             silence_s=backend.silence_secs,
-            output_path=str(self._out / "output.log"),
+            output_path=str(self._output),
             output_limit_bytes=OUTPUT_BYTES,
             output_limit_ends=False,
             tail_bytes=64 * 1024,
         )
         outcome = sandbox.run(job, on_output=on_output, stop=stop)
         harvest = self._harvest(asked, workspace)
-        report = self._report(asked, invocation, backend, outcome)
+        reading = read(backend, self._said(), outcome.exit_code, sessions.files() if sessions else {})
+        known = preset_of(backend)
+        if known is not None and known.chooses_session and not reading.session:
+            reading = replace(reading, session=run.session or run.new_session)
+        reading = sessions.end(reading) if sessions else reading
+        report = self._report(asked, outcome, reading, last_words=reading.text.strip() if known else "")
         reason = "; ".join(filter(None, (report.reason, harvest.reason)))
         return replace(report, reason=reason, bundle=harvest.bundle, head=harvest.head if harvest.bundle else "")
 
-    def _report(
-        self, asked: RunAttempt, invocation: Invocation, backend: BackendConfig, outcome: Outcome
-    ) -> AttemptReported:
-        result = read_result(backend, outcome.tail)
-        output = self._out / "output.log"
+    def _backend(self, asked: RunAttempt) -> tuple[BackendConfig, RoleConfig | None]:
+        """The backend that the attempt was prepared for; the configuration's first one, should that be gone."""
+        first, role = resolve(self._project, "implementer")
+        backends = self._project.pipeline.backends
+        return next((one for one in backends if one.name == asked.backend), first), role
+
+    def _sessions(self, asked: RunAttempt, backend: BackendConfig, sandbox: Sandbox) -> Sessions | None:
+        known = preset_of(backend)
+        if known is None or not known.state_env:
+            return None
+        place = self._work / self.repo.name / "sessions" / asked.task / backend.name
+        place.mkdir(parents=True, exist_ok=True)
+        return Sessions(place, known, sandbox.uid)
+
+    @property
+    def _output(self) -> Path:
+        return self._out / "output.log"
+
+    def _said(self) -> str:
+        """The beginning and the end of what the agent printed, where that is more than its reader looks at."""
+        try:
+            with self._output.open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                if size <= BEGINNING_BYTES + END_BYTES:
+                    return file.read().decode(errors="replace")
+                beginning = file.read(BEGINNING_BYTES)
+                file.seek(size - END_BYTES)
+                return (beginning + b"\n" + file.read()).decode(errors="replace")
+        except FileNotFoundError:
+            return ""
+
+    def _report(self, asked: RunAttempt, outcome: Outcome, reading: Reading, last_words: str) -> AttemptReported:
+        output, trouble = self._output, reading.trouble
         digest, size = self._outputs.adopt(output) if outcome.output_bytes else ("", 0)
-        ending, pause_s = _ENDINGS[outcome.ending], 0.0
-        if result.rate_limited_until is not None and not outcome.ok:
-            ending, pause_s = AttemptEnding.RATE_LIMITED, max(1.0, result.rate_limited_until - time.time())
+        failed = failure(outcome.ending, trouble)
+        refused = ", ".join(f"{target} ({count} times)" for target, count in outcome.refused.items())
+        reasons = (
+            trouble.detail if trouble and failed is trouble.failure else "",
+            outcome.reason,
+            f"the network was closed to it at {refused}" if refused and refused not in outcome.reason else "",
+        )
         return AttemptReported(
             task=asked.task,
             token=asked.token,
-            ending=ending.value,
-            retry_after_s=pause_s,
-            reason=outcome.reason,
+            ending=_ENDINGS[outcome.ending].value,
+            failure=failed.value if failed else "",
+            retry_after_s=_pause_s(trouble),
+            reason="; ".join(filter(None, reasons)),
             exit_code=outcome.exit_code,
-            session=result.session,
-            cost_usd=result.cost_usd,
+            session=reading.session,
+            cost_usd=reading.cost_usd or 0.0,
+            input_tokens=reading.input_tokens or 0,
+            cached_tokens=reading.cached_tokens or 0,
+            output_tokens=reading.output_tokens or 0,
             output_digest=digest,
             output_bytes=size,
-            tail=outcome.tail[-8000:],
-            no_change=result.no_change,
+            tail=(last_words or outcome.tail)[-8000:],
+            no_change=no_change(reading),
         )
 
     def _opened(self, backend: BackendConfig) -> tuple[Sandbox, Workspace]:
         """The sandbox and the clone, kept from attempt to attempt: to try a sandbox out costs as much as a check."""
+        if self._room is not None and self._room_of != backend.name:
+            self.close()
         if self._room is None:
             config = self._project.pipeline.sandbox
             paths = (*config.mount_paths, *self.repo.mount_paths, *backend.mount_paths)
             sandbox = open_sandbox(
-                replace(config, mount_paths=paths, allow=reach(config, backend)[1]),
+                replace(config, mount_paths=paths, allow=network(self._project, backend, os.environ)[1]),
                 name=f"{self._told.places.mark}.{self._told.name}",
                 private=(str(self._told.places.state),),
                 mask=secrets(self._project, os.environ),
             )
-            self._room = sandbox, Workspace(self._clone, self.repo.path, sandbox)
+            self._room, self._room_of = (sandbox, Workspace(self._clone, self.repo.path, sandbox)), backend.name
         return self._room
 
-    def _environment(self, backend: BackendConfig) -> dict[str, str]:
-        """What the agent sees of our environment: the named variables, its key, and what its table sets."""
-        config = self._project.pipeline.sandbox
-        names = (*backend.pass_env, *filter(None, (backend.api_key_env,)))
-        passed = {name: os.environ[name] for name in names if name in os.environ}
-        return {**config.variables(os.environ), **passed, **backend.env}
+
+def _pause_s(trouble: Trouble | None) -> float:
+    """How long to wait before the next try, as far as the agent's program told; 0 where it did not."""
+    if trouble is None:
+        return 0.0
+    until_s = trouble.retry_at - time.time() if trouble.retry_at is not None else trouble.retry_after_s or 0.0
+    return max(1.0, until_s) if until_s or trouble.retry_at is not None else 0.0
 
 
 def _subject(asked: RunAttempt) -> str:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from thrum import inputs as i
 from thrum.errors import RefusedError
+from thrum.failures import Failure
 from thrum.gate import CheckResult, Gate, GateResult, Verdict
 from thrum.globs import matched
 from thrum.pipeline import decide
@@ -144,6 +145,7 @@ def ended(draw: Any, token: int) -> i.AttemptEnded:
         files=("x",) if changed else (),
         reason=draw(texts),
         no_change=draw(texts),
+        failure=draw(st.sampled_from([None] * 20 + list(Failure))),
         retry_after_s=draw(st.sampled_from([0.0, 30.0])),
     )
 

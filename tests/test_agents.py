@@ -7,9 +7,24 @@ from dataclasses import replace
 
 import pytest
 
-from thrum.agents import ARGUMENT_LIMIT_BYTES, Invocation, Result, command, read_result, resolve, wall_s
-from thrum.config import BackendConfig, BudgetConfig, PipelineConfig, Project, RoleConfig, RolesConfig
+from thrum.agents import (
+    Run,
+    command,
+    environment,
+    failure,
+    key_variables,
+    network,
+    no_change,
+    read,
+    resolve,
+    wall_s,
+)
+from thrum.backends import Trouble
+from thrum.backends.generic import ARGUMENT_LIMIT_BYTES, Invocation
+from thrum.config import BackendConfig, BudgetConfig, PipelineConfig, Project, RoleConfig, RolesConfig, SandboxConfig
 from thrum.errors import ConfigError
+from thrum.failures import Failure
+from thrum.job import Ending
 
 CLAUDE = BackendConfig(
     name="claude-code",
@@ -24,14 +39,7 @@ LONG = "x" * (ARGUMENT_LIMIT_BYTES + 1)
 
 
 def call(backend: BackendConfig, prompt: str = "do it", session: str = "") -> Invocation:
-    return command(
-        backend,
-        prompt=prompt,
-        prompt_file="/run/prompt",
-        workdir="/a tree",
-        model=backend.model,
-        session=session,
-    )
+    return command(backend, Run(prompt=prompt, prompt_file="/run/prompt", workdir="/a tree", session=session))
 
 
 def with_args(*prompt_args: str, **settings: object) -> BackendConfig:
@@ -145,10 +153,10 @@ def test_none_or_several_is_an_error_that_lists_the_names(wanted: str, named: st
 
 def test_what_an_attempt_may_spend_is_passed_on_where_the_arguments_ask_for_it() -> None:
     asking = replace(CLAUDE, prompt_args=("--max", "{budget_usd}", "{prompt}"))
-    told = command(asking, prompt="do", prompt_file="/f", workdir="/w", budget_usd=6)
+    told = command(asking, Run(prompt="do", prompt_file="/f", workdir="/w", budget_usd=6))
     assert told.argv[1:] == ("--max", "6.00", "do")
     with pytest.raises(ConfigError, match="no budget is set"):
-        command(asking, prompt="do", prompt_file="/f", workdir="/w")
+        command(asking, Run(prompt="do", prompt_file="/f", workdir="/w"))
 
 
 def test_an_api_reviews_but_cannot_implement() -> None:
@@ -175,17 +183,22 @@ def test_the_narrowest_time_limit_that_is_set_holds() -> None:
     assert wall_s(project(), None, CLAUDE) == 3600.0
 
 
-def read(text: str) -> Result:
-    return read_result(CLAUDE, text)
+def said_by(text: str) -> tuple[float | None, str, str, float | None]:
+    """Cost, session, why no change is needed, and when a limit ends, by an output of the generic backend."""
+    reading = read(CLAUDE, text, 1, {})
+    return reading.cost_usd, reading.session, no_change(reading), reading.trouble and reading.trouble.retry_at
+
+
+NOTHING = (None, "", "", None)
 
 
 def test_output_without_anything_agreed_says_nothing() -> None:
-    assert read("") == read("done\n{broken json\n") == read("[1]") == read("3") == Result()
+    assert said_by("") == said_by("done\n{broken json\n") == said_by("[1]") == said_by("3") == NOTHING
 
 
 def test_the_last_line_that_begins_with_the_mark_counts() -> None:
     text = "THRUM: no-change-needed: first\r\nwork\nTHRUM: no-change-needed:  it is there  \nbye"
-    assert read(text).no_change == "it is there"
+    assert said_by(text)[2] == "it is there"
 
 
 @pytest.mark.parametrize(
@@ -197,7 +210,7 @@ def test_the_last_line_that_begins_with_the_mark_counts() -> None:
     ],
 )
 def test_a_mark_elsewhere_or_without_a_reason_says_nothing(text: str) -> None:
-    assert read(text).no_change == ""
+    assert said_by(text)[2] == ""
 
 
 @pytest.mark.parametrize("before", ["", "log line\n", '{"type": "system"}\n'])
@@ -207,24 +220,94 @@ def test_cost_session_and_mark_are_read_from_the_last_json_object(before: str) -
         "session_id": "abc",
         "result": "Looked.\nTHRUM: no-change-needed: done before",
     }
-    expected = Result(cost_usd=0.25, session="abc", no_change="done before")
-    assert read(before + json.dumps(said) + "\n") == expected
+    expected = (0.25, "abc", "done before", None)
+    assert said_by(before + json.dumps(said) + "\n") == expected
 
 
 def test_a_json_object_over_several_lines_is_read() -> None:
-    assert read(json.dumps({"total_cost_usd": 1}, indent=2)).cost_usd == 1.0
+    assert said_by(json.dumps({"total_cost_usd": 1}, indent=2))[0] == 1.0
 
 
 @pytest.mark.parametrize("value", ["NaN", "-1", "true", '"3"', "Infinity", "1e300", "null", "[]"])
 def test_a_cost_that_is_no_sum_of_money_counts_nothing(value: str) -> None:
-    assert read(f'{{"total_cost_usd": {value}, "session_id": 7, "result": [1]}}') == Result()
+    assert said_by(f'{{"total_cost_usd": {value}, "session_id": 7, "result": [1]}}') == NOTHING
 
 
 def test_json_that_is_too_deep_says_nothing() -> None:
-    assert read("[" * 100_000) == Result()
+    assert said_by("[" * 100_000) == NOTHING
 
 
-def test_a_usage_limit_names_its_end() -> None:
-    assert read("Claude AI usage limit reached|1790000000").rate_limited_until == 1_790_000_000.0
-    assert read(json.dumps({"result": "Claude AI usage limit reached|1790000000"})).rate_limited_until
-    assert read("the text 'Claude AI usage limit reached|1790000000'").rate_limited_until is None
+def test_a_usage_limit_names_its_end_where_the_program_failed() -> None:
+    limit = "Claude AI usage limit reached|1790000000"
+    assert said_by(limit)[3] == said_by(json.dumps({"result": limit}))[3] == 1_790_000_000.0
+    assert said_by(f"the text '{limit}'")[3] is None
+    assert read(CLAUDE, limit, 0, {}).trouble is None
+
+
+# --- Presets ----------------------------------------------------------------------------------------------------------
+
+PRESET = BackendConfig(name="mine", preset="claude-code", command="/opt/claude", model="sonnet")
+RUN = Run(prompt="do it", prompt_file="/run/prompt", workdir="/tree", state="/state", new_session="new")
+
+
+def test_a_preset_brings_its_command_line_and_its_variables() -> None:
+    found = command(PRESET, RUN)
+    assert found.stdin
+    assert (found.argv[0], "do it" in found.argv) == ("/opt/claude", False)
+    assert found.argv[found.argv.index("--session-id") + 1] == "new"
+    assert found.argv[found.argv.index("--model") + 1] == "sonnet"
+    resumed = command(PRESET, replace(RUN, session="old", budget_usd=1.5)).argv
+    assert resumed[resumed.index("--resume") + 1] == "old"
+    assert resumed[resumed.index("--max-budget-usd") + 1] == "1.50"
+    variables = environment(PRESET, RUN, {"ANTHROPIC_API_KEY": "k", "OTHER": "x"})
+    assert variables["CLAUDE_CONFIG_DIR"] == "/state"
+    assert variables["ANTHROPIC_API_KEY"] == "k"
+    assert "OTHER" not in variables
+
+
+def test_what_is_configured_wins_over_the_preset() -> None:
+    backend = replace(PRESET, prompt_args=("-x", "{prompt}"), env={"DISABLE_AUTOUPDATER": "0"}, pass_env=("OTHER",))
+    assert command(backend, RUN) == Invocation(argv=("/opt/claude", "-x", "do it"))
+    variables = environment(backend, RUN, {"OTHER": "x"})
+    assert (variables["DISABLE_AUTOUPDATER"], variables["OTHER"]) == ("0", "x")
+
+
+def test_a_key_under_a_name_of_ones_own_reaches_the_program_under_its_own() -> None:
+    backend = replace(PRESET, api_key_env="WORK_KEY")
+    environ = {"WORK_KEY": "w", "ANTHROPIC_API_KEY": "private"}
+    variables = environment(backend, RUN, environ)
+    assert variables["ANTHROPIC_API_KEY"] == "w"
+    assert "WORK_KEY" not in variables
+    assert environment(replace(CLAUDE, api_key_env="WORK_KEY"), RUN, environ) == {"WORK_KEY": "w"}
+    assert key_variables(backend) == ("WORK_KEY",)
+    assert "ANTHROPIC_API_KEY" in key_variables(PRESET)
+
+
+def test_a_preset_reaches_its_provider_and_nothing_else_unless_that_is_configured() -> None:
+    closed = project()
+    assert network(closed, PRESET, ()) == (False, ("api.anthropic.com:443",))
+    assert network(closed, replace(PRESET, base_url="http://127.0.0.1:8080/x"), ()) == (False, ("127.0.0.1:8080",))
+    assert network(closed, replace(PRESET, base_url="https://[::1]"), ()) == (False, ("[::1]:443",))
+    assert network(closed, replace(PRESET, network=True), ()) == (True, ())
+    assert network(closed, replace(PRESET, network=False), ()) == (False, ())
+    assert network(closed, replace(PRESET, allow=("a.example",)), ()) == (False, ("a.example",))
+    listed = replace(closed, pipeline=replace(closed.pipeline, sandbox=SandboxConfig(allow=("b.example",))))
+    assert network(listed, PRESET, ()) == (False, ("b.example",))
+    assert network(closed, CLAUDE, ()) == (False, ())
+
+
+def test_how_a_run_ended_tells_why_unless_its_program_knows_better() -> None:
+    limited, vague = Trouble(failure=Failure.RATE_LIMITED), Trouble(failure=Failure.CRASHED)
+    assert failure(Ending.EXITED, None) is None
+    assert failure(Ending.EXITED, limited) is Failure.RATE_LIMITED
+    assert failure(Ending.TIMED_OUT, limited) is Failure.RATE_LIMITED
+    assert failure(Ending.TIMED_OUT, vague) is failure(Ending.TIMED_OUT, None) is Failure.TIMED_OUT
+    assert failure(Ending.STOPPED, limited) is Failure.INTERRUPTED, "claude tells of a success when it is ended"
+    assert failure(Ending.NOT_FOUND, None) is Failure.NOT_FOUND
+    assert failure(Ending.OUTPUT_LIMIT, None) is None
+
+
+def test_the_backends_to_fall_back_to_follow_in_order_and_the_last_stays() -> None:
+    role = RoleConfig(backend="claude-code", fallback=("mine", "file"))
+    there = project(CLAUDE, PRESET, FILE, role=role)
+    assert [resolve(there, "implementer", fallbacks=n)[0] for n in range(4)] == [CLAUDE, PRESET, FILE, FILE]

@@ -1,115 +1,139 @@
-"""The generic backend: from a backend's configuration to a command line, and from what an agent printed to facts.
+"""The agent of an attempt: which backend, how it is run, what became of it. Pure: nothing is started or read here.
 
-Pure: no process is started here and no file read. What is particular to one agent's program does not belong here.
+What is particular to one program stands in `thrum.backends`.
 """
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
 
+from thrum.allowlist import host_of, reach
+from thrum.backends import Reading, Trouble, generic, preset
+from thrum.backends.generic import Invocation
+from thrum.backends.preset import Preset
 from thrum.config import BackendConfig, Project, RoleConfig, fitting_backends
 from thrum.errors import ConfigError
+from thrum.failures import Failure
+from thrum.job import Ending
 from thrum.places import PIPELINE
 from thrum.prompt import NO_CHANGE_MARK, plain_text
 from thrum.values import dataclass
 
-ARGUMENT_LIMIT_BYTES = 100 * 1024
-"""A longer prompt is no argument; the kernel's limit for one is 128 KiB."""
 DEFAULT_WALL_S = 3600.0
 
-_PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_KNOWN = ("prompt", "prompt_file", "workdir", "model", "session", "budget_usd")
 _NO_CHANGE = re.compile(rf"^{re.escape(NO_CHANGE_MARK)}[ \t]*(\S.*?)[ \t]*$", re.MULTILINE)
-_LIMITED = re.compile(r"^Claude AI usage limit reached\|(\d{10})\b", re.MULTILINE)
+_BY_ENDING = {
+    Ending.TIMED_OUT: Failure.TIMED_OUT,
+    Ending.SILENT: Failure.SILENT,
+    Ending.STOPPED: Failure.INTERRUPTED,
+    Ending.NOT_FOUND: Failure.NOT_FOUND,
+    Ending.NOT_STARTED: Failure.COULD_NOT_RUN,
+}
+_VAGUE = frozenset({Failure.INTERRUPTED, Failure.CRASHED, Failure.PROTOCOL})
+"""What a program's output comes to by itself when it is ended from outside."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Invocation:
-    """How to run an agent: its arguments, and whether the prompt file is its standard input (else nothing is)."""
+class Run:
+    """What one run of an agent is given."""
 
-    argv: tuple[str, ...]
-    stdin: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Result:
-    """What an agent said of its own run; a hint, never a verdict."""
-
-    cost_usd: float = 0.0
+    prompt: str
+    prompt_file: str
+    workdir: str
+    state: str = ""
+    """The folder of its state, where its preset keeps one."""
     session: str = ""
-    no_change: str = ""
-    """Why no change is needed, in its words; empty unless it said so in the agreed form."""
-    rate_limited_until: float | None = None
-    """Unix seconds, where the output named a time."""
+    """The session that it goes on with."""
+    new_session: str = ""
+    """The id of the one that it begins, if it may be chosen."""
+    budget_usd: float | None = None
 
 
-def command(
-    backend: BackendConfig,
-    *,
-    prompt: str,
-    prompt_file: str,
-    workdir: str,
-    model: str = "",
-    session: str = "",
-    budget_usd: float | None = None,
-) -> Invocation:
-    """The command line of one attempt.
+def preset_of(backend: BackendConfig) -> Preset | None:
+    """The preset that the backend names; None for the generic one."""
+    return preset(backend.preset) if backend.preset else None
 
-    Each placeholder is replaced once, and what is put in is not looked at again; no shell is involved. A prompt
-    that is too long for an argument goes by `{prompt_file}` where the arguments have it, else by standard input;
-    the arguments that hold `{prompt}` are then left out (so a flag before one must be good without it). It goes
-    by standard input also where no argument would carry it. A prompt that begins with a dash and stands at the
-    head of an argument gets a space before it, so that it is no flag.
+
+def command(backend: BackendConfig, run: Run) -> Invocation:
+    """The command line of a run.
+
+    `prompt_args` of one's own stand in the place of the preset's arguments.
 
     Raises:
-        ConfigError: the backend is no program, or an argument has a placeholder that is unknown or has no value.
+        ConfigError: see `thrum.backends.generic.command`.
     """
-    if backend.type != "agent" or not backend.command:
-        raise _fault(backend, "type", f"{backend.name!r} is a {backend.type} backend without a program to run")
-    used = {name for argument in backend.prompt_args for name in _PLACEHOLDER.findall(argument)}
-    for name in sorted(used - set(_KNOWN)):
-        known = ", ".join(f"{{{one}}}" for one in _KNOWN)
-        raise _fault(backend, "prompt_args", f"{{{name}}} is not a placeholder", f"Known here: {known}.")
-    if "model" in used and not model:
-        raise _fault(backend, "model", "is missing, and prompt_args has {model}", "Set it, or leave the argument out.")
-    if "budget_usd" in used and budget_usd is None:
-        remedy = "Set budget_usd of [roles.implementer], or leave the argument out."
-        raise _fault(backend, "prompt_args", "has {budget_usd}, and no budget is set", remedy)
-    by_stdin, by_argument = _ways(backend, prompt, used)
-    values = {
-        # An argument ends at a NUL, which the kernel would refuse.
-        "prompt": prompt.replace("\0", ""),
-        "prompt_file": prompt_file,
-        "workdir": workdir,
-        "model": model,
-        "session": session,
-        "budget_usd": f"{budget_usd or 0.0:.2f}",
+    known = preset_of(backend)
+    if known is None or backend.prompt_args:
+        return generic.command(
+            backend,
+            prompt=run.prompt,
+            prompt_file=run.prompt_file,
+            workdir=run.workdir,
+            model=backend.model,
+            session=run.session,
+            budget_usd=run.budget_usd,
+        )
+    return Invocation(argv=(backend.command, *known.arguments(_values(backend, run))), stdin=known.prompt_stdin)
+
+
+def environment(backend: BackendConfig, run: Run, environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables of a run: what its preset needs, its key, what `pass_env` names, and `env`, which wins."""
+    known = preset_of(backend)
+    variables = known.environment(_values(backend, run)) if known else {}
+    variables |= {name: environ[name] for name in backend.pass_env if name in environ}
+    return {**variables, **_key(backend, known, environ), **backend.env}
+
+
+def key_variables(backend: BackendConfig) -> tuple[str, ...]:
+    """The variables of ours of which one should hold the backend's key; empty where it names none."""
+    if backend.api_key_env:
+        return (backend.api_key_env,)
+    known = preset_of(backend)
+    return tuple(known.keys) if known else ()
+
+
+def network(project: Project, backend: BackendConfig, environ: Iterable[str]) -> tuple[bool, tuple[str, ...]]:
+    """Whether the agent reaches the whole network, and else what of it; `environ` are the names that are set.
+
+    Where nothing is configured, what a preset's program needs is open: its provider, or its `base_url`.
+    """
+    sandbox, known = project.pipeline.sandbox, preset_of(backend)
+    open_to_all, allow = reach(sandbox, backend)
+    silent = backend.network is None and backend.allow is None and not sandbox.allow
+    if known is None or open_to_all or not silent:
+        return open_to_all, allow
+    return False, (host_of(backend.base_url),) if backend.base_url else known.allow({*environ, *backend.env})
+
+
+def _values(backend: BackendConfig, run: Run) -> dict[str, str]:
+    return {
+        "prompt": run.prompt,
+        "prompt_file": run.prompt_file,
+        "workdir": run.workdir,
+        "model": backend.model,
+        "session": run.session,
+        "new_session": run.new_session,
+        "budget_usd": "" if run.budget_usd is None else f"{run.budget_usd:.2f}",
+        "base_url": backend.base_url.rstrip("/"),
+        "state": run.state,
     }
-    kept = (argument for argument in backend.prompt_args if by_argument or "{prompt}" not in argument)
-    return Invocation(argv=(backend.command, *(_filled(argument, values) for argument in kept)), stdin=by_stdin)
 
 
-def _ways(backend: BackendConfig, prompt: str, used: set[str]) -> tuple[bool, bool]:
-    """Whether the prompt goes by standard input, and whether by an argument."""
-    if backend.prompt_stdin:
-        return True, False
-    by_argument = "prompt" in used and len(prompt.encode(errors="surrogateescape")) <= ARGUMENT_LIMIT_BYTES
-    return not by_argument and "prompt_file" not in used, by_argument
+def _key(backend: BackendConfig, known: Preset | None, environ: Mapping[str, str]) -> dict[str, str]:
+    set_ = {name: environ[name] for name in key_variables(backend) if name in environ}
+    if known is not None and backend.api_key_env in set_ and backend.api_key_env not in known.keys:
+        # One's own name for the variable that the program calls otherwise.
+        return {next(iter(known.keys)): set_[backend.api_key_env]}
+    return set_
 
 
-def _filled(argument: str, values: Mapping[str, str]) -> str:
-    filled = _PLACEHOLDER.sub(lambda match: values[match[1]], argument)
-    return f" {filled}" if argument.startswith("{prompt}") and filled.startswith("-") else filled
-
-
-def resolve(project: Project, role: str) -> tuple[BackendConfig, RoleConfig | None]:
+def resolve(project: Project, role: str, *, fallbacks: int = 0) -> tuple[BackendConfig, RoleConfig | None]:
     """The backend of a role (`implementer`, `reviewer`, `planner`), with the role's settings if it has any.
 
     A backend is named by its name, else by a part of its model's name, case aside; disabled ones do not count.
-    Without settings, the implementer is the first enabled agent.
+    Without settings, the implementer is the first enabled agent. With `fallbacks` above 0 it is that one of the role's
+    fallback backends, from 1; the last where there are fewer.
 
     Raises:
         ConfigError: there is none, more than one fits, or it is an API that cannot implement.
@@ -122,7 +146,8 @@ def resolve(project: Project, role: str) -> tuple[BackendConfig, RoleConfig | No
             what = "there is no enabled backend of type agent" if role == "implementer" else "is not configured"
             raise ConfigError(what, file=PIPELINE, key=f"roles.{role}", remedy=f"Add [roles.{role}] or a [[backends]].")
         return agents[0], None
-    wanted = setting.backend
+    chain = (setting.backend, *setting.fallback)
+    wanted = chain[min(fallbacks, len(chain) - 1)]
     found = fitting_backends(enabled, wanted)
     if len(found) != 1:
         problem = f"{wanted!r} fits {', '.join(one.name for one in found)}" if found else f"no backend is {wanted!r}"
@@ -146,47 +171,30 @@ def wall_s(project: Project, role: RoleConfig | None, backend: BackendConfig) ->
     return next((limit for limit in limits if limit is not None), DEFAULT_WALL_S)
 
 
-def read_result(backend: BackendConfig, text: str) -> Result:
-    """What the agent's output says; `text` is its end, which should hold the last line whole.
+# --- What became of it ------------------------------------------------------------------------------------------------
 
-    The last line that begins with the agreed mark counts, in the output itself or in the `result` of a JSON object
-    that the output ends with; cost and session are read from that object. An agent that repeats its prompt says
-    nothing by it: there the mark does not begin a line. Nothing that the text holds makes this fail.
+
+def read(backend: BackendConfig, output: str, exit_code: int | None, files: Mapping[str, str]) -> Reading:
+    """What the agent said of its own run; `files` are those that its preset reads."""
+    known = preset_of(backend)
+    return generic.read(output, exit_code) if known is None else known.read(output, exit_code, files)
+
+
+def no_change(reading: Reading) -> str:
+    """Why no change is needed, in the agent's words; empty unless it said so in the agreed form.
+
+    The last line that begins with the agreed mark counts. An agent that repeats its prompt says nothing by it: there
+    the mark does not begin a line.
     """
-    said = _json_object(text)
-    spoken = [text]
-    if isinstance(said.get("result"), str):
-        spoken.append(said["result"])
-    reasons = [reason for part in spoken for reason in _NO_CHANGE.findall(plain_text(part))]
-    limits = [float(at) for part in spoken for at in _LIMITED.findall(part)]
-    session = said.get("session_id")
-    return Result(
-        cost_usd=_amount(said.get("total_cost_usd")),
-        session=session if isinstance(session, str) else "",
-        no_change=reasons[-1] if reasons else "",
-        rate_limited_until=limits[-1] if limits else None,
-    )
+    reasons: list[str] = _NO_CHANGE.findall(plain_text(reading.text))
+    return reasons[-1] if reasons else ""
 
 
-def _json_object(text: str) -> dict[str, Any]:
-    """The JSON object that is the whole text or its last line; empty if neither is one."""
-    lines = text.strip().splitlines()
-    for candidate in (text, lines[-1] if lines else ""):
-        try:
-            value = json.loads(candidate)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(value, dict):
-            return value
-    return {}
-
-
-def _amount(value: object) -> float:
-    """A sum of money, or 0 for whatever is none: a NaN would spoil every total it is added to."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < 1e6:
-        return 0.0
-    return float(value)
-
-
-def _fault(backend: BackendConfig, key: str, problem: str, remedy: str = "") -> ConfigError:
-    return ConfigError(problem, file=PIPELINE, key=f"backends.{backend.name}.{key}", remedy=remedy)
+def failure(ending: Ending, trouble: Trouble | None) -> Failure | None:
+    """Why the run came to nothing, or was cut short: by how it ended, unless its program knows better."""
+    told = _BY_ENDING.get(ending)
+    if told is None:
+        return trouble.failure if trouble else None
+    if told in (Failure.TIMED_OUT, Failure.SILENT) and trouble is not None and trouble.failure not in _VAGUE:
+        return trouble.failure
+    return told

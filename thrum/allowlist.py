@@ -14,6 +14,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Iterable
+from urllib.parse import urlsplit
 
 from thrum.config import BackendConfig, SandboxConfig
 from thrum.values import dataclass
@@ -110,6 +111,20 @@ def reach(sandbox: SandboxConfig, backend: BackendConfig) -> tuple[bool, tuple[s
     """
     by = sandbox if backend.network is None and backend.allow is None else backend
     return bool(by.network), () if by.network else by.allow or ()
+
+
+def host_of(url: str) -> str:
+    """The `host:port` of an address.
+
+    Raises:
+        ValueError: it is no address of the web.
+    """
+    parts = urlsplit(url)
+    ports = {"http": 80, "https": 443}
+    if parts.scheme not in ports or not parts.hostname:
+        raise ValueError(f"{url!r} is no http or https address")
+    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{host}:{parts.port or ports[parts.scheme]}"
 
 
 def parse_entry(text: str) -> Entry:

@@ -218,11 +218,15 @@ class BackendConfig:
     """`[[backends]]`: a program (`agent`) or an API (`chat`) that does the work of a role."""
 
     name: str
-    type: Literal["agent", "chat"]
+    type: Literal["agent", "chat"] = "agent"
+    preset: str = ""
+    """A program that Thrum knows how to run and to read: `claude-code`, `codex`, `opencode`, `aider`,
+    `mini-swe-agent` or `gemini`. Every key that is set beside it wins over what it says."""
     command: str = ""
-    """A program by name, or by its path."""
+    """A program by name, or by its path; a preset has one."""
     prompt_args: tuple[str, ...] = ()
-    """Arguments; `{prompt}`, `{prompt_file}`, `{workdir}`, `{model}`, `{session}`, `{budget_usd}` are replaced."""
+    """Arguments, in the place of a preset's; `{prompt}`, `{prompt_file}`, `{workdir}`, `{model}`, `{session}`,
+    `{budget_usd}` are replaced."""
     prompt_stdin: bool = False
     """True: the prompt goes to standard input. It also does when it is too long for an argument."""
     model: str = ""
@@ -230,9 +234,10 @@ class BackendConfig:
     provider: str = ""
     """Of a chat: whose API it is."""
     base_url: str = ""
-    """Of a chat: where that API is, where it is not the provider's own."""
+    """Where the API is, where it is not the provider's own, without its `/v1`; of an agent with a preset, or a chat."""
     api_key_env: str = ""
-    """Name of the variable that holds the key; it is passed to the agent under the same name."""
+    """Name of the variable that holds the key; it is passed to the agent under the same name, or under that which
+    its preset knows. Absent: the variables that the preset knows."""
     env: dict[str, str] = field(default_factory=dict)
     """Variables set for the agent."""
     pass_env: tuple[str, ...] = ()
@@ -254,6 +259,8 @@ class RoleConfig:
 
     backend: str
     """A backend by name, or by a part of its model's name that no other enabled one has."""
+    fallback: tuple[str, ...] = ()
+    """Of the implementer: backends to go on with, in order, where one has no quota, no key, or refuses."""
     prompt_template: str = ""
     """A file with the role's instructions."""
     budget_usd: Dollars | None = None

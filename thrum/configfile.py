@@ -174,8 +174,18 @@ def _pipeline_at(directory: Path, pipeline: PipelineConfig) -> PipelineConfig:
 
 def _backend_at(directory: Path, backend: BackendConfig) -> BackendConfig:
     # A bare name is looked for on the PATH, as in a shell.
-    command = _absolute(directory, backend.command) if "/" in backend.command else backend.command
+    command = backend.command or _program_of(backend.preset)
+    command = _absolute(directory, command) if "/" in command else command
     return replace(backend, command=command, mount_paths=_all_absolute(directory, backend.mount_paths))
+
+
+def _program_of(name: str) -> str:
+    if not name:
+        return ""
+    # Imported here: most commands read a configuration, and few have to do with the programs.
+    from thrum.backends import preset
+
+    return preset(name).program
 
 
 def _spelled_out(pipeline: PipelineConfig, repos: tuple[RepoConfig, ...]) -> PipelineConfig:
@@ -186,7 +196,8 @@ def _spelled_out(pipeline: PipelineConfig, repos: tuple[RepoConfig, ...]) -> Pip
 
     def named(role: RoleConfig) -> RoleConfig:
         (backend,) = fitting_backends(pipeline.backends, role.backend)
-        return replace(role, backend=backend.name)
+        behind = tuple(fitting_backends(pipeline.backends, name)[0].name for name in role.fallback)
+        return replace(role, backend=backend.name, fallback=behind)
 
     return replace(
         pipeline,

@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
-from thrum.allowlist import parse_entry
+from thrum.allowlist import host_of, parse_entry
 from thrum.checks import BUILT_IN, named_repos
 from thrum.config import (
     BackendConfig,
@@ -236,8 +236,15 @@ def _backend_faults(backend: BackendConfig, earlier: Sequence[BackendConfig], at
     yield from _name_faults(backend.name, (*at, "name"))
     if backend.name.casefold() in {one.name.casefold() for one in earlier}:
         yield RecordError(f"is taken: there is a backend {backend.name!r} already", path=(*at, "name"))
-    if backend.type == "agent" and not backend.command:
-        yield RecordError("is missing: an agent is a program", path=(*at, "command"))
+    if backend.preset:
+        yield from _preset_faults(backend, (*at, "preset"))
+    if backend.type == "agent" and not backend.command and not backend.preset:
+        yield RecordError("is missing: an agent is a program, or has a preset", path=(*at, "command"))
+    if backend.base_url and backend.type == "agent":
+        try:
+            host_of(backend.base_url)
+        except ValueError as error:
+            yield RecordError(str(error), path=(*at, "base_url"))
     if backend.type == "chat" and not (backend.provider or backend.base_url):
         yield RecordError("is missing: a chat needs a provider or a base_url", path=(*at, "provider"))
     yield from _variable_faults(tuple(backend.env), (*at, "env"))
@@ -247,21 +254,38 @@ def _backend_faults(backend: BackendConfig, earlier: Sequence[BackendConfig], at
         yield from _variable_faults((backend.api_key_env,), (*at, "api_key_env"))
 
 
+def _preset_faults(backend: BackendConfig, at: Path) -> Iterator[RecordError]:
+    # Imported here: most commands read a configuration, and few have to do with the programs.
+    from thrum.backends import PRESETS
+
+    if backend.preset not in PRESETS:
+        yield RecordError(f"{backend.preset!r} is no preset", path=at, valid=tuple(PRESETS), name=backend.preset)
+    if backend.type == "chat":
+        yield RecordError("is that of a program, and a chat is none", path=at)
+
+
 def _role_faults(role: str, setting: RoleConfig, backends: Sequence[BackendConfig]) -> Iterator[RecordError]:
-    at: Path = ("roles", role, "backend")
-    found = fitting_backends(backends, setting.backend)
+    yield from _backend_of_role(role, setting.backend, backends, ("roles", role, "backend"))
+    if setting.fallback and role != "implementer":
+        yield RecordError("is for the implementer", path=("roles", role, "fallback"))
+    for i, wanted in enumerate(setting.fallback):
+        yield from _backend_of_role(role, wanted, backends, ("roles", role, "fallback", i))
+
+
+def _backend_of_role(role: str, wanted: str, backends: Sequence[BackendConfig], at: Path) -> Iterator[RecordError]:
+    found = fitting_backends(backends, wanted)
     if not found:
-        off = [one.name for one in backends if setting.backend and setting.backend.casefold() in one.model.casefold()]
+        off = [one.name for one in backends if wanted and wanted.casefold() in one.model.casefold()]
         yield RecordError(
-            f"{setting.backend!r} is neither the name of a backend nor a part of the model of an enabled one"
+            f"{wanted!r} is neither the name of a backend nor a part of the model of an enabled one"
             + (f" ({off[0]!r} would match, but is not enabled)" if off else ""),
             path=at,
             valid=(*(one.name for one in backends), *(one.model for one in backends if one.model)),
-            name=setting.backend,
+            name=wanted,
         )
     elif len(found) > 1:
         names = ", ".join(one.name for one in found)
-        yield RecordError(f"{setting.backend!r} is a part of the model of several: {names}; name one of them", path=at)
+        yield RecordError(f"{wanted!r} is a part of the model of several: {names}; name one of them", path=at)
     elif not found[0].enabled:
         yield RecordError(f"backend {found[0].name!r} is not enabled", path=at)
     elif role == "implementer" and found[0].type != "agent":

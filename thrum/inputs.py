@@ -6,6 +6,7 @@ an input. Each effect can be carried out again after a crash: whoever does it lo
 
 from __future__ import annotations
 
+from thrum.failures import Failure
 from thrum.gate import Gate, GateResult
 from thrum.task import AttemptEnding
 from thrum.values import dataclass
@@ -55,7 +56,11 @@ class AttemptEnded:
     links: tuple[str, ...] = ()
     """Those of `files` that are symbolic links or links to other repositories."""
     session: str = ""
+    failure: Failure | None = None
     cost_usd: float = 0.0
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
     output_digest: str = ""
     output_bytes: int = 0
     tail: str = ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 
+from thrum.agents import key_variables
 from thrum.config import Project
 
 MASKED = "[masked]"
@@ -18,12 +19,12 @@ _TELLING = re.compile(r"(^|_)(KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDEN
 
 
 def secrets(project: Project, environ: Mapping[str, str]) -> tuple[str, ...]:
-    """The values that must not be shown, longest first: of each backend's `api_key_env`, and of every variable that
-    the configuration passes or sets and whose name tells of a secret."""
+    """The values that must not be shown, longest first: of the variables that hold a backend's key, and of every one
+    that the configuration passes or sets and whose name tells of a secret."""
     pipeline = project.pipeline
     values: set[str] = set()
     for backend in pipeline.backends:
-        values.add(environ.get(backend.api_key_env, ""))
+        values |= {environ.get(name, "") for name in key_variables(backend)}
         values |= _telling(environ, backend.pass_env) | _telling(backend.env, backend.env)
     values |= _telling(environ, pipeline.sandbox.pass_env) | _telling(pipeline.sandbox.env, pipeline.sandbox.env)
     for check in pipeline.checks.values():

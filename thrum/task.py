@@ -6,6 +6,7 @@ from dataclasses import field
 from enum import StrEnum
 from typing import Any
 
+from thrum.failures import Failure
 from thrum.gate import GateResult
 from thrum.values import dataclass
 
@@ -57,7 +58,6 @@ class AttemptEnding(StrEnum):
     """Its worker vanished, or the machine restarted."""
     COULD_NOT_RUN = "could-not-run"
     """The agent's program, its sandbox or the setup is not there; nobody's work, the operator's problem."""
-    RATE_LIMITED = "rate-limited"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +85,13 @@ class Attempt:
     model: str = ""
     worker: str = ""
     session: str = ""
+    failure: Failure | None = None
+    """Why it came to nothing, or was cut short, by what its program said and how it ended."""
     cost_usd: float = 0.0
+    input_tokens: int = 0
+    """All that went in, those taken from a cache included."""
+    cached_tokens: int = 0
+    output_tokens: int = 0
     output_digest: str = ""
     output_bytes: int = 0
     tail: str = ""
@@ -159,6 +165,8 @@ class Task:
     interruptions: int = 0
     waited_s: float = 0.0
     """How long it was put off in this round for rate limits and quotas."""
+    fallbacks: int = 0
+    """How many of the implementer's backends were passed over in this round: 0 is the first."""
     stalls: int = 0
     """How often in a row it could not go on for want of an operator; sets the pause before the next look."""
 

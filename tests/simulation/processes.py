@@ -10,6 +10,7 @@ from tests.simulation.bus import Process
 from tests.simulation.git import Tree, commit, is_good, tree_id
 from tests.simulation.world import FAR, Killed
 from thrum.actors.scheduler import SchedulerMachine
+from thrum.failures import Failure
 from thrum.gate import Check, CheckResult, Gate, Verdict
 from thrum.messages import kinds as m
 from thrum.names import owner
@@ -150,7 +151,7 @@ class WorkerProcess(Process):
         elif self.world.unlucky(0.06):
             report = replace(report, ending=AttemptEnding.TIMED_OUT.value)
         elif self.world.unlucky(0.04):
-            report = replace(report, ending=AttemptEnding.RATE_LIMITED.value, retry_after_s=10.0)
+            report = replace(report, failure=self.world.rng.choice(list(Failure)).value, retry_after_s=10.0)
         elif self.world.unlucky(0.03):
             report = replace(report, ending=AttemptEnding.COULD_NOT_RUN.value, reason="no such program")
         elif self.world.unlucky(0.04):

@@ -14,6 +14,7 @@ from tests.simulation.git import tree_id
 from tests.simulation.world import Killed
 from thrum import inputs as i
 from thrum.actors.turn import ImportAttempt
+from thrum.failures import Failure
 from thrum.messages import kinds as m
 from thrum.task import AttemptEnding
 
@@ -191,6 +192,7 @@ class RepoProcess(Process):
             base_tree=base_tree,
             files=files,
             no_change=report.no_change,
+            failure=Failure(report.failure) if report.failure else None,
             retry_after_s=report.retry_after_s,
             started_at=report.started_at,
             ended_at=report.ended_at,

@@ -51,7 +51,12 @@ class AttemptReported(Message):
     """Path of the git bundle on the worker's host; empty if nothing was committed on top of `start`."""
     head: str = ""
     session: str = ""
+    failure: str = ""
+    """A `thrum.failures.Failure`; empty where it ended well."""
     cost_usd: float = 0.0
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
     output_digest: str = ""
     output_bytes: int = 0
     tail: str = ""

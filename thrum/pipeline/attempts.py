@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import assert_never
 
 from thrum import inputs as i
+from thrum.failures import Action, Failure
 from thrum.gate import Gate
 from thrum.pipeline.draft import Draft, latest, protected_files, with_attempt
 from thrum.pipeline.moves import give_up, next_attempt, pause_after, run_gate, send_back
@@ -98,7 +99,11 @@ def attempt_ended(draft: Draft, given: i.AttemptEnded) -> None:
         links=given.links,
         protected=protected(given.files, given.links, draft.rules.protect),
         session=given.session,
+        failure=given.failure,
         cost_usd=given.cost_usd,
+        input_tokens=given.input_tokens,
+        cached_tokens=given.cached_tokens,
+        output_tokens=given.output_tokens,
         output_digest=given.output_digest,
         output_bytes=given.output_bytes,
         tail=given.tail,
@@ -107,6 +112,7 @@ def attempt_ended(draft: Draft, given: i.AttemptEnded) -> None:
     data = {
         "token": given.token,
         "ending": given.ending.value,
+        "failure": given.failure.value if given.failure else None,
         "reason": given.reason,
         "exit_code": given.exit_code,
         "head": given.head,
@@ -140,36 +146,78 @@ def _with_unjudged_work(task: Task, given: i.AttemptEnded) -> i.AttemptEnded:
 
 def _judge_attempt(draft: Draft, given: i.AttemptEnded, *, changed: bool) -> None:
     match given.ending:
-        case AttemptEnding.FINISHED:
-            touched = protected_files(draft)
-            if changed and touched and draft.rules.protected_change == "fail":
-                send_back(draft, "protected", _protected(touched))
-            elif changed:
-                draft.step(Step.SUBMIT, "submitted", {"head": given.head})
-                run_gate(draft, Gate.QUALITY)
-            elif given.no_change:
-                draft.step(
-                    Step.CLAIM_NO_CHANGE,
-                    "no-change-claimed",
-                    {"reason": given.no_change},
-                    slot=False,
-                    waiting_for=WaitingFor.APPROVAL,
-                    reason=f"the agent says that no change is needed: {given.no_change}",
-                )
-            else:
-                send_back(draft, "no-change", "The attempt left no change behind. " + _words(given))
-        case AttemptEnding.TIMED_OUT | AttemptEnding.SILENT:
-            send_back(draft, given.ending.value, "The attempt was ended before it was done. " + _words(given))
         case AttemptEnding.STOPPED:
             _put_back(draft, given.reason or "the system was stopped", draft.task.interruptions)
         case AttemptEnding.LOST:
             _interrupt(draft, given.reason or "its worker was lost")
         case AttemptEnding.COULD_NOT_RUN:
-            _stall_attempt(draft, given.reason)
-        case AttemptEnding.RATE_LIMITED:
-            _defer(draft, given)
+            _treat(draft, given, given.failure or Failure.COULD_NOT_RUN)
+        case AttemptEnding.TIMED_OUT:
+            _treat(draft, given, given.failure or Failure.TIMED_OUT)
+        case AttemptEnding.SILENT:
+            _treat(draft, given, given.failure or Failure.SILENT)
+        case AttemptEnding.FINISHED:
+            failure = given.failure
+            if failure is None or (changed and failure.treatment.judged):
+                _judge_work(draft, given, changed=changed)
+            else:
+                _treat(draft, given, failure)
         case _:
             assert_never(given.ending)
+
+
+def _judge_work(draft: Draft, given: i.AttemptEnded, *, changed: bool) -> None:
+    """By what an attempt left, whatever its program said of itself."""
+    touched = protected_files(draft)
+    if changed and touched and draft.rules.protected_change == "fail":
+        send_back(draft, "protected", _protected(touched))
+    elif changed:
+        draft.step(Step.SUBMIT, "submitted", {"head": given.head})
+        run_gate(draft, Gate.QUALITY)
+    elif given.no_change:
+        draft.step(
+            Step.CLAIM_NO_CHANGE,
+            "no-change-claimed",
+            {"reason": given.no_change},
+            slot=False,
+            waiting_for=WaitingFor.APPROVAL,
+            reason=f"the agent says that no change is needed: {given.no_change}",
+        )
+    else:
+        send_back(draft, "no-change", "The attempt left no change behind. " + _words(given))
+
+
+def _treat(draft: Draft, given: i.AttemptEnded, failure: Failure) -> None:
+    """The first thing that can be done about a failure."""
+    task, treatment = draft.task, failure.treatment
+    reason = given.reason or failure.value
+    if failure is not Failure.COULD_NOT_RUN:
+        reason = f"{failure}: {reason}"
+    for action in treatment.actions:
+        match action:
+            case Action.FALL_BACK if task.fallbacks < draft.rules.fallbacks:
+                _fall_back(draft, reason)
+                return
+            case Action.WAIT if task.waited_s < draft.rules.max_wait_s:
+                _defer(draft, given, reason)
+                return
+            case Action.ASK:
+                _stall_attempt(draft, reason)
+                return
+            case Action.RETRY if treatment.counts:
+                send_back(draft, failure.value, f"The attempt was ended before it was done. {_words(given)}")
+                return
+            case Action.RETRY:
+                _interrupt(draft, reason)
+                return
+    give_up(draft, f"put off for {task.waited_s:.0f} s altogether: {reason}")
+
+
+def _fall_back(draft: Draft, reason: str) -> None:
+    """To the next backend, from the work so far; costs no retry, and ends with the last of them."""
+    step = draft.task.fallbacks + 1
+    data = {"reason": reason, "fallbacks": step}
+    draft.step(Step.DEFER, "fell-back", data, slot=False, waiting_for=WaitingFor.SLOT, fallbacks=step)
 
 
 def _protected(files: tuple[str, ...]) -> str:
@@ -202,20 +250,17 @@ def _put_back(draft: Draft, reason: str, count: int) -> None:
     )
 
 
-def _defer(draft: Draft, given: i.AttemptEnded) -> None:
+def _defer(draft: Draft, given: i.AttemptEnded, reason: str) -> None:
     """Put off for a rate limit or a quota; costs no retry, and ends after `max_wait_s` altogether."""
     task = draft.task
     pause_s = given.retry_after_s or min(3600.0, max(60.0, task.waited_s))
-    if task.waited_s >= draft.rules.max_wait_s:
-        give_up(draft, f"put off for {task.waited_s:.0f} s by rate limits or quotas: {given.reason}")
-        return
     draft.step(
         Step.DEFER,
         "deferred",
-        {"reason": given.reason, "pause_s": pause_s},
+        {"reason": reason, "pause_s": pause_s},
         slot=False,
         waiting_for=WaitingFor.QUOTA,
-        reason=given.reason,
+        reason=reason,
         waited_s=task.waited_s + pause_s,
         wake_at=draft.now + pause_s,
     )

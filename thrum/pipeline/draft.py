@@ -24,6 +24,8 @@ class Rules:
     max_interruptions: int = 5
     max_rebuilds: int = 10
     max_wait_s: float = 86400.0
+    fallbacks: int = 0
+    """How many backends stand behind the implementer's first one."""
     approvers: int = 1
     protect: tuple[str, ...] = ()
     """Patterns of the paths that are protected."""

@@ -94,6 +94,7 @@ def retry_asked(draft: Draft, given: i.RetryAsked) -> None:
         rebuilds=0,
         interruptions=0,
         waited_s=0.0,
+        fallbacks=0,
         stalls=0,
         setbacks=setbacks,
         approvals=(),
