@@ -40,7 +40,9 @@ class Asked:
     system: str = ""
     turns: tuple[Turn, ...] = ()
     tools: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """The parameters' JSON schema of each tool that was offered."""
+    """The parameters' JSON schema of each tool that was offered; `{"type": "custom"}` for one that takes a text."""
+    schema: dict[str, Any] = field(default_factory=dict)
+    """The JSON schema that the answer is to fit, where one was given."""
     key: str = ""
     """What was sent as the key."""
 
@@ -280,7 +282,7 @@ class Responses(_OpenAI):
         return path.endswith("/responses")
 
     def read(self, path: str, body: dict[str, Any]) -> Asked:
-        system, turns = [text_of(body.get("instructions"))], []
+        system, turns, beside = [text_of(body.get("instructions"))], [], []
         given = body.get("input", [])
         for item in [{"role": "user", "content": given}] if isinstance(given, str) else given:
             kind, role = item.get("type", "message"), item.get("role", "")
@@ -288,11 +290,13 @@ class Responses(_OpenAI):
                 system.append(text_of(item.get("content")))
             elif kind == "message":
                 turns.append(Turn(role=role, text=text_of(item.get("content"))))
+            elif kind == "additional_tools":
+                beside += [tool for group in item["tools"] for tool in group.get("tools", [group])]
             elif kind.endswith("_output"):
                 turns.append(Turn(role="tool", text=text_of(item.get("output"))))
             elif kind.endswith("_call"):
                 turns.append(Turn(role="assistant", text=""))
-        offered = [tool for tool in body.get("tools") or [] if tool.get("type") == "function"]
+        offered = [tool for tool in (body.get("tools") or []) + beside if tool.get("type") in ("function", "custom")]
         return Asked(
             api=self.api,
             path=path,
@@ -300,7 +304,7 @@ class Responses(_OpenAI):
             stream=bool(body.get("stream")),
             system="\n".join(system),
             turns=tuple(turns),
-            tools={tool["name"]: tool.get("parameters") or {} for tool in offered},
+            tools={tool["name"]: tool.get("parameters") or {"type": tool["type"]} for tool in offered},
         )
 
     def whole(self, asked: Asked, reply: Reply) -> dict[str, Any]:
@@ -311,7 +315,10 @@ class Responses(_OpenAI):
                 said = {"type": "output_text", "text": reply.text, "annotations": []}
             message = {"type": "message", "id": _new_id("msg"), "role": "assistant", "status": "completed"}
             output.append(message | {"content": [said]})
-        if reply.tool:
+        if reply.tool and asked.tools[reply.tool].get("type") == "custom":
+            call = {"type": "custom_tool_call", "id": _new_id("ctc"), "call_id": _new_id("call"), "status": "completed"}
+            output.append(call | {"name": reply.tool, "input": reply.arguments["input"]})
+        elif reply.tool:
             call = {"type": "function_call", "id": _new_id("fc"), "call_id": _new_id("call"), "status": "completed"}
             output.append(call | {"name": reply.tool, "arguments": json.dumps(reply.arguments)})
         usage = {
@@ -354,6 +361,7 @@ class Gemini:
             turns.append(Turn(role=role, text=text_of(parts)))
         offered = [tool for group in body.get("tools") or [] for tool in group.get("functionDeclarations", ())]
         schemas = {tool["name"]: tool.get("parametersJsonSchema") or tool.get("parameters") or {} for tool in offered}
+        wanted = body.get("generationConfig") or {}
         return Asked(
             api=self.api,
             path=path,
@@ -362,6 +370,7 @@ class Gemini:
             system=text_of((body.get("systemInstruction") or {}).get("parts")),
             turns=tuple(turns),
             tools=schemas,
+            schema=wanted.get("responseJsonSchema") or wanted.get("responseSchema") or {},
         )
 
     def whole(self, asked: Asked, reply: Reply) -> dict[str, Any]:

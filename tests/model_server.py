@@ -108,7 +108,7 @@ class ModelServer:
         self.asked: list[Asked] = []
         """Each request to a model in the order of arrival, those on the side included."""
         self.unknown: list[str] = []
-        """Method and path of what was asked beside that."""
+        """Method and path of what was asked beside that; of a proxy, method and host."""
         self.closing = threading.Event()
         self._steps = steps
         self._failed: Counter[tuple[str, int]] = Counter()
@@ -154,7 +154,7 @@ class ModelServer:
     def step(self, asked: Asked) -> Step:
         """What to do about a request to a model."""
         if _beside(asked):
-            return say("A short text")
+            return say(json.dumps(_fitting(asked.schema)) if asked.schema else "A short text")
         steps, since = _planned(asked)
         if steps is None:
             steps, since = list(self._steps), 0
@@ -201,6 +201,21 @@ def _beside(asked: Asked) -> bool:
     return not asked.tools and not _edits_in_words(asked)
 
 
+def _fitting(schema: dict[str, Any]) -> Any:
+    """The least that fits a JSON schema."""
+    match str(schema.get("type", "")).lower():
+        case "object":
+            properties = schema.get("properties") or {}
+            return {name: _fitting(properties.get(name, {})) for name in schema.get("required") or properties}
+        case "array":
+            return []
+        case "integer" | "number":
+            return schema.get("minimum", 1)
+        case "boolean":
+            return False
+    return (schema.get("enum") or ["a text"])[0]
+
+
 def reply_to(asked: Asked, step: Step) -> Reply:
     """What the model says where the step is neither a failure nor silence."""
     if "refuse" in step:
@@ -220,6 +235,10 @@ def reply_to(asked: Asked, step: Step) -> Reply:
 def _calling(asked: Asked, command: str) -> Reply:
     """A call of the shell tool, with something for every argument that its schema asks for."""
     for name, schema in asked.tools.items():
+        if name == "exec" and schema.get("type") == "custom":
+            # Codex gives its newer models a JavaScript of its own, in which the tools are functions.
+            script = f"text(await tools.exec_command({json.dumps({'cmd': command})}))"
+            return Reply(text="I run a command.", tool=name, arguments={"input": script})
         properties = schema.get("properties") or {}
         key = next((key for key in ("command", "cmd") if key in properties), "")
         if not key or not any(part in name.lower() for part in ("bash", "shell", "exec")):
@@ -293,6 +312,12 @@ class _Handler(BaseHTTPRequestHandler):
         if not known:
             self.server.model.note(f"GET {path}")
         return self._send(200 if known else 404, {"error": {"message": "there is no such page"}})
+
+    def do_CONNECT(self) -> None:
+        """As a proxy it lets nobody through; which host was wanted is kept."""
+        self.server.model.note(f"CONNECT {self.path}")
+        self.close_connection = True
+        self._send(403, {"error": {"message": "this host is not allowed"}})
 
     def do_POST(self) -> None:
         path = self.path.partition("?")[0]

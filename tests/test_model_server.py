@@ -292,6 +292,25 @@ def test_other_paths_are_not_found_and_kept() -> None:
         assert model.unknown == ["POST /v1/telemetry"]
 
 
+def test_an_answer_fits_the_schema_that_was_asked_for() -> None:
+    score = {"type": "OBJECT", "properties": {"score": {"type": "INTEGER", "minimum": 2}, "why": {"type": "STRING"}}}
+    sent = body("gemini", "rate it", tools=False) | {"generationConfig": {"responseSchema": score}}
+    with ModelServer() as model:
+        answer = json.loads(post(model, PATHS["gemini"], sent)[2])
+    assert json.loads(answer["candidates"][0]["content"]["parts"][0]["text"]) == {"score": 2, "why": "a text"}
+
+
+def test_as_a_proxy_it_serves_plain_http_and_tells_which_other_hosts_were_wanted() -> None:
+    with ModelServer(say("hi")) as model:
+        assert post(model, f"http://model.test{PATHS['chat']}", body("chat", "go"))[0] == 200
+        connection = http.client.HTTPConnection("127.0.0.1", model.port, timeout=20)
+        connection.set_tunnel("api.example.org", 443)
+        with pytest.raises(OSError, match="403"):
+            connection.connect()
+        connection.close()
+        assert model.unknown == ["CONNECT api.example.org:443"]
+
+
 def test_a_path_belongs_to_one_api() -> None:
     for dialect in (Anthropic(), Chat(), Responses(), Gemini()):
         assert [api for api, path in PATHS.items() if dialect.fits(path)] == [dialect.api]
