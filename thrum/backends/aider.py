@@ -110,6 +110,7 @@ PRESET = Preset(
     },
     state_env="XDG_CONFIG_HOME",
     same_directory=False,
+    leaves=(".aider*",),
     system_prompt_path="system-prompt.md",
     read=read,
 )

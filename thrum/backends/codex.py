@@ -52,20 +52,15 @@ def _trouble(
     return None if exit_code == 0 else ended_early(output, exit_code)
 
 
-_OPTIONS = ("[base_url]", "[model]")
 _ALWAYS = (
-    "--json",
-    "--dangerously-bypass-approvals-and-sandbox",
-    "--skip-git-repo-check",
-    "-c",
-    "analytics.enabled=false",
-    "-c",
-    "check_for_update_on_startup=false",
-    *_OPTIONS,
-)
-_PROVIDER = (
-    'model_providers.thrum={name="thrum",base_url="{base_url}/v1",env_key="CODEX_API_KEY",wire_api="responses",'
-    "request_max_retries=4,stream_max_retries=4}"
+    *("--json", "--dangerously-bypass-approvals-and-sandbox", "--skip-git-repo-check"),
+    # What it fetches and tells beside the task: nothing.
+    *("-c", "analytics.enabled=false", "-c", "check_for_update_on_startup=false"),
+    *("--disable", "apps", "--disable", "plugins", "--disable", "remote_plugin"),
+    # A provider of our own: the built-in one tries web sockets first, for seven seconds, and asks other hosts.
+    *("-c", 'model_provider="thrum"', "-c", 'model_providers.thrum.name="OpenAI"'),
+    *("-c", 'model_providers.thrum.wire_api="responses"', "-c", 'model_providers.thrum.env_key="CODEX_API_KEY"'),
+    *("-c", 'model_providers.thrum.base_url="https://api.openai.com/v1"', "[base_url]", "[model]"),
 )
 
 PRESET = Preset(
@@ -76,8 +71,7 @@ PRESET = Preset(
     resume_args=("exec", "resume", *_ALWAYS, "{session}", "-"),
     options={
         "model": ("-m", "{model}"),
-        # A provider of our own: the built-in one tries web sockets first, for seven seconds.
-        "base_url": ("-c", 'model_provider="thrum"', "-c", _PROVIDER),
+        "base_url": ("-c", 'model_providers.thrum.base_url="{base_url}/v1"'),
     },
     # It names the time of a reset in local time.
     env={"TZ": "UTC"},

@@ -63,8 +63,9 @@ def _trouble(ended: str, output: str, exit_code: int | None) -> Trouble | None:
         return ended_early(output, exit_code)
     told = trouble(words)
     by_name = failure_of(ended)
-    # The name of an exception says more than a word in its message, but not what is behind a bad request.
-    return told if by_name in (None, told.failure, Failure.RATE_LIMITED) else Trouble(failure=by_name, detail=words)
+    # The name of an exception says more than a word in its message, but these names stand for several causes.
+    vague = (None, told.failure, Failure.RATE_LIMITED, Failure.OVERLOADED)
+    return told if by_name in vague else Trouble(failure=by_name, detail=words)
 
 
 PRESET = Preset(

@@ -91,6 +91,8 @@ class Preset:
     """Whether `{new_session}` is taken, so that the id is known even of a run that was cut off."""
     files: dict[str, str] = field(default_factory=dict)
     """What must lie in the folder of its state before it starts: content by relative path."""
+    leaves: tuple[str, ...] = ()
+    """Patterns, as git ignores files by, of what it leaves in the work tree that is no part of the change."""
     system_prompt_path: str = ""
     """Where in that folder instructions lie that stand above the prompt; empty: it takes none."""
     reads_files: tuple[str, ...] = ()

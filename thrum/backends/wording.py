@@ -55,15 +55,16 @@ _WORDS = {
         *("refus(?:al|ed to)", "usage policy", "content.?filter", "content.?policy", "prohibited_content"),
         *("blocked.{0,30}(?:safety|policy)", "safety (?:filter|reasons)", "returned an empty response"),
     ),
-    Failure.OVERLOADED: (
-        *("overloaded", "at capacity", "high demand", r"\b(?:500|502|503|504|529)\b", "internal ?server ?error"),
-        *("unavailable", "temporarily limiting"),
-    ),
     Failure.UNREACHABLE: (
         *("connection (?:error|refused|reset|lost|to the api was lost|failed)", "unable to connect", "econn"),
         *("enotfound", "eai_again", "network error", "fetch failed", "failed to lookup", "name does not resolve"),
         *("stream disconnected", "error sending request", "waiting for network", "apiconnection", "getaddrinfo"),
         *("timed? ?out", "server disconnected", "cannot connect", "unable to reach", "error: terminated"),
+        *("peer closed connection",),
+    ),
+    Failure.OVERLOADED: (
+        *("overloaded", "at capacity", "high demand", r"\b(?:500|502|503|504|529)\b", "internal ?server ?error"),
+        *("unavailable", "temporarily limiting"),
     ),
 }
 _PATTERNS = {failure: re.compile("|".join(words), re.IGNORECASE) for failure, words in _WORDS.items()}
