@@ -58,6 +58,8 @@ MEANT: dict[str, Failure | None] = {
 OTHERWISE: dict[tuple[str, str], Failure | None] = {
     # It takes the end of its tool for the end of the command, and goes on to a result.
     ("claude-code", "interrupted-tool"): None,
+    # It shows a refusal as any other answer.
+    ("aider", "refusal"): None,
     # It makes the conversation shorter by itself, and goes on.
     ("opencode", "overflow"): None,
     # It asks three times for an answer that calls a tool.
@@ -205,6 +207,15 @@ def test_an_output_of_many_megabytes_is_read_from_its_end(name: str) -> None:
     read = PRESETS[name].read(filler * 8000 + output, code, files)
     assert read.trouble is None
     assert read.text == reading(name, "success").text
+
+
+@pytest.mark.parametrize(("said", "meant"), [("waiting for network", F.UNREACHABLE), ("Reconnecting", F.INTERRUPTED)])
+def test_codex_ended_while_it_tries_again_tells_why_it_did(said: str, meant: Failure) -> None:
+    output = json.dumps({"type": "error", "message": said}) + "\n"
+    for code in (None, 143):
+        told = PRESETS["codex"].read(output, code, {}).trouble
+        assert told is not None
+        assert told.failure is meant
 
 
 WEIRD = st.recursive(

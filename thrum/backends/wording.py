@@ -58,11 +58,11 @@ _WORDS = {
         *("blocked.{0,30}(?:safety|policy)", "safety (?:filter|reasons)", "returned an empty response"),
     ),
     Failure.UNREACHABLE: (
-        *("connection (?:error|refused|reset|lost|to the api was lost|failed)", "unable to connect", "econn"),
+        *("connection (?:error|refused|reset|lost|to the api was lost|failed)", "unable to connect", r"\beconn"),
         *("enotfound", "eai_again", "network error", "fetch failed", "failed to lookup", "name does not resolve"),
         *("stream disconnected", "error sending request", "waiting for network", "apiconnection", "getaddrinfo"),
-        *("timed? ?out", "server disconnected", "cannot connect", "unable to reach", "error: terminated"),
-        *("peer closed connection",),
+        *(r"\btimed? ?out\b", "server disconnected", "cannot connect", "unable to reach", "peer closed connection"),
+        "error: terminated",
     ),
     Failure.OVERLOADED: (
         *("overloaded", "at capacity", "high demand", r"\b(?:500|502|503|504|529)\b", "internal ?server ?error"),
