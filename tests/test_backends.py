@@ -18,7 +18,7 @@ from thrum.errors import NotFoundError
 from thrum.failures import TREATMENTS, Action, Failure
 
 RECORDED = Path(__file__).parent / "agents"
-NAMES = sorted(PRESETS)
+NAMES = sorted(PRESETS.keys() - {"generic"})
 VALUES = {
     "prompt": "-do it {model}",
     "prompt_file": "/run/prompt.md",
@@ -57,6 +57,8 @@ MEANT: dict[str, Failure | None] = {
 OTHERWISE: dict[tuple[str, str], Failure | None] = {
     # It takes the end of its tool for the end of the command, and goes on to a result.
     ("claude-code", "interrupted-tool"): None,
+    # It shows a refusal as any other answer.
+    ("aider", "refusal"): None,
     # It makes the conversation shorter by itself, and goes on.
     ("opencode", "overflow"): None,
     # It asks three times for an answer that calls a tool.
@@ -205,6 +207,15 @@ def test_an_output_of_many_megabytes_is_read_from_its_end(name: str) -> None:
     assert read.text == reading(name, "success").text
 
 
+@pytest.mark.parametrize(("said", "meant"), [("waiting for network", F.UNREACHABLE), ("Reconnecting", F.INTERRUPTED)])
+def test_codex_ended_while_it_tries_again_tells_why_it_did(said: str, meant: Failure) -> None:
+    output = json.dumps({"type": "error", "message": said}) + "\n"
+    for code in (None, 143):
+        told = PRESETS["codex"].read(output, code, {}).trouble
+        assert told is not None
+        assert told.failure is meant
+
+
 WEIRD = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
@@ -253,7 +264,7 @@ WORDS = st.sampled_from(
 OUTPUTS = st.lists(LINES | WORDS | st.text(max_size=60), max_size=8).map("\n".join)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", sorted(PRESETS))
 @given(output=OUTPUTS | st.text(), code=st.none() | st.integers(-1, 300), file=OUTPUTS)
 def test_no_output_makes_a_reader_fail(name: str, output: str, code: int | None, file: str) -> None:
     for files in ({}, dict.fromkeys(PRESETS[name].reads_files, file), {"trajectory.json": '{"info": ' + file}):
@@ -270,6 +281,35 @@ def test_an_empty_output_is_no_success(name: str) -> None:
     told = PRESETS[name].read("", 0, {}).trouble
     assert told is not None
     assert told.failure is F.PROTOCOL
+
+
+# Any other program
+
+
+@pytest.mark.parametrize(
+    ("output", "code", "meant"),
+    [
+        ("done", 0, None),
+        ("Unauthorized: rate limit", 1, F.CRASHED),
+        ("done", None, F.INTERRUPTED),
+        ("done", 137, F.INTERRUPTED),
+        ("sh: nothing: not found", 127, F.NOT_FOUND),
+        ("Claude AI usage limit reached|1900000000", 1, F.QUOTA),
+        ("Claude AI usage limit reached|1900000000\nit was nothing", 1, F.CRASHED),
+    ],
+)
+def test_of_any_other_program_only_the_exit_code_and_the_agreed_line_count(
+    output: str, code: int | None, meant: Failure | None
+) -> None:
+    told = PRESETS["generic"].read(output, code, {}).trouble
+    assert (told.failure if told else None) == meant
+
+
+@pytest.mark.parametrize("before", ["", "it works\n", "{}\n"])
+def test_any_other_program_may_end_with_an_object_that_tells(before: str) -> None:
+    said = json.dumps({"result": "done", "session_id": "s-1", "total_cost_usd": 0.5})
+    read = PRESETS["generic"].read(f"{before}{said}\n", 0, {})
+    assert (read.text, read.session, read.cost_usd) == ("done", "s-1", 0.5)
 
 
 # Command lines
@@ -378,7 +418,7 @@ def test_an_unknown_preset_names_the_known_ones() -> None:
     assert "claude-code" in caught.value.remedy
 
 
-@pytest.mark.parametrize("chosen", PRESETS.values(), ids=NAMES)
+@pytest.mark.parametrize("chosen", PRESETS.values(), ids=PRESETS)
 def test_a_preset_is_found_by_its_name(chosen: Preset) -> None:
     assert preset(chosen.name) is chosen
 

@@ -73,6 +73,8 @@ ELSEWHERE = {
     "limit-reset": ("claude-code",),
     "quota-reset": ("codex",),
     "budget": ("claude-code", "mini-swe-agent"),
+    "session-lost": ("claude-code", "codex", "gemini", "opencode"),
+    "interrupted-tool": ("claude-code", "codex", "gemini", "opencode", "mini-swe-agent"),
 }
 """Scenarios that only some of the programs have."""
 ENDED_AFTER_S = {"claude-code": 5, "codex": 5}
@@ -218,8 +220,6 @@ def main(name: str, scenarios: list[str]) -> None:
                 if chosen.name not in ELSEWHERE.get(scenario, (chosen.name,)):
                     continue
                 given = {"resumed": session, "session-lost": str(uuid.uuid4())}.get(scenario, "")
-                if scenario == "session-lost" and not chosen.resume_args:
-                    continue
                 outcome, files = recorder.record(scenario, session=given)
                 if scenario == "success":
                     session = chosen.read(outcome.tail, outcome.exit_code, files).session

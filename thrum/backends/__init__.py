@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from thrum.backends import aider, claude_code, codex, gemini, mini_swe_agent, opencode
+from thrum.backends import aider, claude_code, codex, gemini, generic, mini_swe_agent, opencode
 from thrum.backends.preset import PLACEHOLDERS, Preset, Reading, Trouble
 from thrum.errors import NotFoundError
 
 __all__ = ["PLACEHOLDERS", "PRESETS", "Preset", "Reading", "Trouble", "preset"]
 
-_ALL = (aider, claude_code, codex, gemini, mini_swe_agent, opencode)
+_ALL = (aider, claude_code, codex, gemini, generic, mini_swe_agent, opencode)
 PRESETS: dict[str, Preset] = {module.PRESET.name: module.PRESET for module in _ALL}
 """By name."""
 

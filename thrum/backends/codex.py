@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from thrum.backends.preset import Preset, Reading, Trouble
-from thrum.backends.wording import count, ended_early, objects, string, table, trouble
+from thrum.backends.wording import INTERRUPTED, count, ended_early, objects, string, table, trouble
 from thrum.failures import Failure
 
 
@@ -41,10 +41,11 @@ def _trouble(
         if "no rollout found for thread" in output[-4096:]:
             return Trouble(failure=Failure.SESSION_LOST, detail="it does not know the session any more")
         errors = [string(line.get("message")) for line in said if line.get("type") == "error"]
-        if errors and exit_code is None:
-            # It waits for the network without end, and says so; whoever ends it then should know.
-            return trouble(errors[-1], otherwise=Failure.INTERRUPTED)
-        return trouble(errors[-1]) if errors and exit_code else ended_early(output, exit_code)
+        if not errors or exit_code == 0:
+            return ended_early(output, exit_code)
+        # It waits for the network without end, and says so; whoever ends it then should know why.
+        ended_by_us = exit_code is None or exit_code in INTERRUPTED
+        return trouble(errors[-1], otherwise=Failure.INTERRUPTED if ended_by_us else Failure.CRASHED)
     if ended.get("type") == "turn.failed":
         return trouble(string(table(ended.get("error")).get("message")))
     if not spoke:

@@ -1,6 +1,7 @@
-"""The generic backend: any program, from its configuration to a command line, and what can be read of any output.
+"""The generic backend: any program, run as its own keys say, and of its output the agreed forms alone.
 
-What is particular to one agent's program does not belong here: that is its preset's.
+A JSON object that is the whole output or its last line may hold `result`, `session_id` and `total_cost_usd`. Words are
+not searched for causes: in plain text nobody knows who speaks.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from thrum.backends.preset import Reading, Trouble
-from thrum.backends.wording import money
+from thrum.backends.preset import Preset, Reading, Trouble
+from thrum.backends.wording import END_CHARS, INTERRUPTED, last_line, moment, money, string, table
 from thrum.config import BackendConfig
 from thrum.errors import ConfigError
 from thrum.failures import Failure
@@ -23,7 +24,6 @@ ARGUMENT_LIMIT_BYTES = 100 * 1024
 
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _KNOWN = ("prompt", "prompt_file", "workdir", "model", "session", "budget_usd")
-_LIMITED = re.compile(r"^Claude AI usage limit reached\|(\d{10})\b", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,40 +93,53 @@ def _filled(argument: str, values: Mapping[str, str]) -> str:
     return f" {filled}" if argument.startswith("{prompt}") and filled.startswith("-") else filled
 
 
-def read(output: str, exit_code: int | None) -> Reading:
-    """What any agent's output says; `output` is its end, which should hold the last line whole.
-
-    Cost and session are read from a JSON object that is the whole output or its last line; its `result` counts as
-    said, like the output itself. How it went is not told: an exit code is a hint at most. Nothing that the output
-    holds makes this fail.
-    """
-    said = _json_object(output)
-    spoken = [output]
-    if isinstance(said.get("result"), str):
-        spoken.append(said["result"])
-    limits = [float(at) for part in spoken for at in _LIMITED.findall(part)]
-    session = said.get("session_id")
-    limited = Trouble(failure=Failure.QUOTA, detail="usage limit reached", retry_at=limits[-1]) if limits else None
+def read(output: str, exit_code: int | None, files: Mapping[str, str]) -> Reading:
+    """What the end of its output says in the agreed forms."""
+    end = output[-END_CHARS:]
+    said = _object(end)
+    text = string(said.get("result")) or end
     return Reading(
         cost_usd=money(said.get("total_cost_usd")),
-        session=session if isinstance(session, str) else "",
-        text="\n".join(spoken),
-        trouble=limited if exit_code != 0 else None,
+        session=string(said.get("session_id")),
+        text=text,
+        trouble=_trouble(end, text, exit_code),
     )
 
 
-def _json_object(text: str) -> dict[str, Any]:
-    """The JSON object that is the whole text or its last line; empty if neither is one."""
-    lines = text.strip().splitlines()
-    for candidate in (text, lines[-1] if lines else ""):
+def _trouble(end: str, text: str, exit_code: int | None) -> Trouble | None:
+    if exit_code == 0:
+        return None
+    last = last_line(text)
+    if "usage limit reached|" in last and (at := moment(last)) is not None:
+        return Trouble(failure=Failure.QUOTA, detail=last, retry_at=at)
+    if exit_code is None or exit_code in INTERRUPTED:
+        return Trouble(failure=Failure.INTERRUPTED, detail=last)
+    return Trouble(failure=Failure.NOT_FOUND if exit_code == 127 else Failure.CRASHED, detail=last_line(end))
+
+
+def _object(end: str) -> dict[str, Any]:
+    lines = end.strip().splitlines()
+    for candidate in (end, lines[-1] if lines else ""):
         try:
             value = json.loads(candidate)
         except (ValueError, RecursionError):
             continue
         if isinstance(value, dict):
-            return value
+            return table(value)
     return {}
 
 
 def _fault(backend: BackendConfig, key: str, problem: str, remedy: str = "") -> ConfigError:
     return ConfigError(problem, file=PIPELINE, key=f"backends.{backend.name}.{key}", remedy=remedy)
+
+
+PRESET = Preset(
+    name="generic",
+    program="",
+    tried_with="",
+    # All of this stands in the backend's own keys.
+    args=(),
+    prompt_stdin=False,
+    keys={},
+    read=read,
+)

@@ -13,6 +13,8 @@ from thrum.prompt import plain_text
 
 END_CHARS = 256 * 1024
 """How much of an output's end is looked at; what is needed of a program's output lies within it."""
+INTERRUPTED = frozenset({129, 130, 137, 143})
+"""Exit codes of a shell, or of a program that catches signals, after SIGHUP, SIGINT, SIGKILL and SIGTERM."""
 
 _DETAIL_CHARS = 400
 _STATUSES = {
@@ -56,11 +58,11 @@ _WORDS = {
         *("blocked.{0,30}(?:safety|policy)", "safety (?:filter|reasons)", "returned an empty response"),
     ),
     Failure.UNREACHABLE: (
-        *("connection (?:error|refused|reset|lost|to the api was lost|failed)", "unable to connect", "econn"),
+        *("connection (?:error|refused|reset|lost|to the api was lost|failed)", "unable to connect", r"\beconn"),
         *("enotfound", "eai_again", "network error", "fetch failed", "failed to lookup", "name does not resolve"),
         *("stream disconnected", "error sending request", "waiting for network", "apiconnection", "getaddrinfo"),
-        *("timed? ?out", "server disconnected", "cannot connect", "unable to reach", "error: terminated"),
-        *("peer closed connection",),
+        *(r"\btimed? ?out\b", "server disconnected", "cannot connect", "unable to reach", "peer closed connection"),
+        "error: terminated",
     ),
     Failure.OVERLOADED: (
         *("overloaded", "at capacity", "high demand", r"\b(?:500|502|503|504|529)\b", "internal ?server ?error"),
@@ -70,8 +72,6 @@ _WORDS = {
 _PATTERNS = {failure: re.compile("|".join(words), re.IGNORECASE) for failure, words in _WORDS.items()}
 _BLOCKED = re.compile(r"\bhost\b.{0,80}\bnot allowed\b", re.IGNORECASE)
 """What a proxy with a list of allowed hosts says; programs show it as an answer of the provider."""
-_INTERRUPTED = frozenset({129, 130, 137, 143})
-"""Exit codes of a shell, or of a program that catches signals, after SIGHUP, SIGINT, SIGKILL and SIGTERM."""
 _EPOCH = re.compile(r"limit reached\|(\d{10})\b")
 _RESET = re.compile(
     r"(?:resets|try again at) (\w{3})\w* (\d{1,2})(?:st|nd|rd|th)?,? (\d{4}),? (\d{1,2}):(\d{2}) ?(am|pm)\b"
@@ -194,7 +194,7 @@ def ended_early(output: str, exit_code: int | None) -> Trouble:
 
     What its lines of JSON say is not looked at: there the model and its tools speak.
     """
-    if exit_code is None or exit_code in _INTERRUPTED:
+    if exit_code is None or exit_code in INTERRUPTED:
         return Trouble(failure=Failure.INTERRUPTED, detail="it was ended before it said how it went")
     said = [line for line in map(one_line, output[-16384:].splitlines()) if line and not line.startswith("{")][-20:]
     last = said[-1] if said else last_line(output)

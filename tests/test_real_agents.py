@@ -1,0 +1,124 @@
+"""The real agent programs, from `task add` to merged, with one failed gate in between.
+
+Each runs in the os-native sandbox, against a scripted model on loopback, which is all of the network that it reaches.
+`scripts/install-agents` installs them; `scripts/test-agents` runs this with all of them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.model_server import ModelServer, Step, only, plan, run, say, write
+from tests.projects import environment
+from tests.repositories import git, make_repository
+from tests.requirements import needs
+from thrum.backends import PRESETS
+from thrum.detection.toolchain import mounts_for
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "thrum-agents"
+ALWAYS = ("claude-code", "codex")
+"""Those that continuous integration installs; the others only `scripts/test-agents`."""
+MODELS = {"codex": "gpt-5-codex", "gemini": "gemini-2.5-pro", "claude-code": "claude-sonnet-4-5"}
+
+
+def program(name: str) -> Path | None:
+    """Where the preset's program was installed; None if it was not."""
+    found = (CACHE / name / folder / PRESETS[name].program for folder in ("node_modules/.bin", "bin"))
+    return next((path for path in found if path.exists()), None)
+
+
+def agents() -> list[Any]:
+    """Every preset; one whose program is missing is skipped, or fails where it must be there."""
+    demanded = set(PRESETS if os.environ.get("THRUM_TEST_AGENTS") == "all" else ALWAYS)
+    strict = os.environ.get("THRUM_TEST_REQUIRE_ALL") == "1" or os.environ.get("THRUM_TEST_AGENTS") == "all"
+    missing = {name for name in PRESETS if program(name) is None and not (strict and name in demanded)}
+    reason = "not installed: scripts/install-agents"
+    return [
+        pytest.param(name, marks=[pytest.mark.skip(f"{name}: {reason}")] if name in missing else []) for name in PRESETS
+    ]
+
+
+class AgentProject:
+    """A project with one repository and one backend of a preset, which reaches a scripted model."""
+
+    def __init__(self, directory: Path, preset: str, model: ModelServer) -> None:
+        self.directory = directory
+        self.repo = make_repository(directory / "demo")
+        found = program(preset)
+        assert found is not None, f"{preset} is not installed: scripts/install-agents {preset}"
+        key = next(iter(PRESETS[preset].keys))
+        (directory / "configs").mkdir()
+        lint = "! grep -qs red colour.txt || { echo 'the colour is red, and must be green'; exit 1; }"
+        (directory / "configs/repos.toml").write_text(
+            f'[[repo]]\nname = "demo"\npath = "demo"\nlint_cmd = {json.dumps(lint)}\n'
+        )
+        (directory / "configs/pipeline.toml").write_text(f"""
+[sandbox]
+backend = "os-native"
+memory_limit_mb = 2048
+
+[[backends]]
+name = "agent"
+preset = {json.dumps(preset)}
+command = {json.dumps(str(found))}
+model = {json.dumps(MODELS.get(preset, "anthropic/claude-sonnet-4-5"))}
+base_url = {json.dumps(model.url)}
+mount_paths = {json.dumps(mounts_for(str(found)))}
+timeout_secs = 90
+""")
+        self._variables = {key: "sk-scripted-0123456789"}
+
+    def thrum(self, *args: str, code: int) -> str:
+        """What `thrum ARGS` prints."""
+        ran = subprocess.run(
+            [sys.executable, "-m", "thrum", *args],
+            cwd=self.directory,
+            env=environment(self._variables),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert ran.returncode == code, f"thrum {' '.join(args)}: {ran.returncode}\n{ran.stdout}\n{ran.stderr}"
+        return ran.stdout
+
+    def task(self, task: str) -> Any:
+        """The task as JSON."""
+        return json.loads(self.thrum("task", "show", task, "--json", code=0))
+
+
+def painting(preset: str) -> tuple[Step, ...]:
+    """What the model does: red at first, green once it was told."""
+    if preset != "aider":
+        return (run("if [ -e colour.txt ]; then echo green > colour.txt; else echo red > colour.txt; fi"),)
+    # It has no shell: the model's answers hold whole files.
+    told = "must be green"
+    return only(write("colour.txt", "green\n"), when=told), only(write("colour.txt", "red\n"), unless=told)
+
+
+@needs("bwrap")
+@pytest.mark.timeout(400)
+@pytest.mark.parametrize("preset", agents())
+def test_it_does_a_task_mends_what_a_gate_found_and_is_merged(tmp_path: Path, preset: str) -> None:
+    with ModelServer() as model:
+        project = AgentProject(tmp_path, preset, model)
+        description = "Paint colour.txt.\n" + plan(*painting(preset), say("It is painted."))
+        task = project.thrum("task", "add", "--title", "A colour", "--description", description, code=0).strip()
+        project.thrum("run", code=4)
+        view = project.task(task)
+        assert [attempt["ending"] for attempt in view["attempts"]] == ["finished", "finished"], view
+        assert [attempt["failure"] for attempt in view["attempts"]] == [None, None]
+        assert [setback["cause"] for setback in view["setbacks"]] == ["gate"]
+        assert any("the colour is red, and must be green" in asked.prompt for asked in model.asked)
+        project.thrum("task", "approve", task, code=0)
+        project.thrum("run", code=0)
+        assert project.task(task)["state"] == "merged"
+        assert git(project.repo, "show", "main:colour.txt") == "green"
+        assert model.unknown == [], "it reached for something else"
