@@ -158,7 +158,9 @@ class Slot:
     def _harvest(self, asked: RunAttempt, workspace: Workspace) -> Harvest:
         """What the agent left; a clone that cannot be harvested is set aside, as the next attempt would clear it."""
         try:
-            return workspace.harvest(asked.base, self._out, start=asked.start, message=_subject(asked))
+            known = preset_of(self._backend(asked)[0])
+            leaves = known.leaves if known else ()
+            return workspace.harvest(asked.base, self._out, start=asked.start, message=_subject(asked), leaves=leaves)
         except (ThrumError, OSError) as error:
             kept = self.directory / f"kept-{asked.task}-{asked.token}"
             os.replace(self._clone, kept)

@@ -48,6 +48,11 @@ def write(path: str, content: str) -> Step:
     return {"write": path, "content": content}
 
 
+def only(step: Step, *, when: str = "", unless: str = "") -> Step:
+    """A step that is in the plan only where the rest of the prompt has the one text in it, and not the other."""
+    return {**step, "when": when, "unless": unless}
+
+
 def say(text: str) -> Step:
     """Say a text and stop."""
     return {"say": text}
@@ -158,6 +163,8 @@ class ModelServer:
         steps, since = _planned(asked)
         if steps is None:
             steps, since = list(self._steps), 0
+        told = "\n".join(line for line in asked.prompt.splitlines() if MARK not in line)
+        steps = [step for step in steps if step.get("when", "") in told and (step.get("unless") or "\0") not in told]
         answered = sum(role == "assistant" for role, _ in groupby(turn.role for turn in asked.turns[since:]))
         for number, step in enumerate(steps):
             if "fail" in step:

@@ -325,6 +325,15 @@ def test_a_script_needs_the_interpreter_of_its_first_line(tmp_path: Path) -> Non
     assert mounts_for(str(script), environ=environ) == (str(tmp_path / "agent"), str(tmp_path / "node"))
 
 
+def test_a_program_of_npm_needs_all_of_the_modules_around_it(tmp_path: Path) -> None:
+    script = program(tmp_path / "lib/node_modules/@scope/agent/bin/agent.js")
+    link = tmp_path / "tools/agent"
+    link.parent.mkdir()
+    link.symlink_to(script)
+    found = mounts_for(str(link), environ={"PATH": "/usr/bin:/bin"})
+    assert found == (str(tmp_path / "lib/node_modules"), str(tmp_path / "tools"))
+
+
 def test_rustup_and_pyenv_need_more_than_their_programs(tmp_path: Path) -> None:
     cargo = program(tmp_path / ".cargo/bin/cargo")
     program(tmp_path / ".cargo/bin/rustup")

@@ -55,7 +55,7 @@ class AgentProject:
         assert found is not None, f"{preset} is not installed: scripts/install-agents {preset}"
         key = next(iter(PRESETS[preset].keys))
         (directory / "configs").mkdir()
-        lint = "! grep -qs red colour.txt || { echo 'the colour is red, and must be green'; exit 1; }"
+        lint = "! tail -qn 1 colour.txt | grep -q red || { echo 'the colour is red, and must be green'; exit 1; }"
         (directory / "configs/repos.toml").write_text(
             f'[[repo]]\nname = "demo"\npath = "demo"\nlint_cmd = {json.dumps(lint)}\n'
         )
@@ -120,5 +120,6 @@ def test_it_does_a_task_mends_what_a_gate_found_and_is_merged(tmp_path: Path, pr
         project.thrum("task", "approve", task, code=0)
         project.thrum("run", code=0)
         assert project.task(task)["state"] == "merged"
-        assert git(project.repo, "show", "main:colour.txt") == "green"
+        assert git(project.repo, "show", "main:colour.txt").splitlines()[-1] == "green"
+        assert git(project.repo, "diff", "--name-only", "main~1", "main") == "colour.txt", "it left no litter"
         assert model.unknown == [], "it reached for something else"

@@ -294,6 +294,18 @@ def test_work_is_found_however_it_was_committed(
     assert found.reason == ""
 
 
+def test_what_a_program_leaves_beside_its_work_is_no_part_of_it_unless_it_was_tracked(
+    workspace: Workspace, place: Path, base: str, agent: Agent, tmp_path: Path
+) -> None:
+    workspace.prepare(base)
+    agent(
+        "mkdir -p .tool/cache; echo x > .tool/cache/a; echo x > .tool.log; echo work > made; echo more >> tracked.log"
+    )
+    harvest = workspace.harvest(base, tmp_path / "out", leaves=(".tool*", "tracked.log"))
+    head = Repository(place, "main").import_bundle(harvest.bundle, ref="refs/thrum/attempts/a/1", limit_bytes=1 << 20)
+    assert git(place, "diff", "--name-only", base, head).split() == ["made", "tracked.log"]
+
+
 @pytest.mark.parametrize(
     "mess",
     [

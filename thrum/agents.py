@@ -52,7 +52,7 @@ class Run:
 
 def preset_of(backend: BackendConfig) -> Preset | None:
     """The preset that the backend names; None for the generic one."""
-    return preset(backend.preset) if backend.preset else None
+    return preset(backend.preset) if backend.preset not in ("", "generic") else None
 
 
 def command(backend: BackendConfig, run: Run) -> Invocation:
@@ -176,8 +176,7 @@ def wall_s(project: Project, role: RoleConfig | None, backend: BackendConfig) ->
 
 def read(backend: BackendConfig, output: str, exit_code: int | None, files: Mapping[str, str]) -> Reading:
     """What the agent said of its own run; `files` are those that its preset reads."""
-    known = preset_of(backend)
-    return generic.read(output, exit_code) if known is None else known.read(output, exit_code, files)
+    return (preset_of(backend) or generic.PRESET).read(output, exit_code, files)
 
 
 def no_change(reading: Reading) -> str:

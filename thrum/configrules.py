@@ -238,7 +238,7 @@ def _backend_faults(backend: BackendConfig, earlier: Sequence[BackendConfig], at
         yield RecordError(f"is taken: there is a backend {backend.name!r} already", path=(*at, "name"))
     if backend.preset:
         yield from _preset_faults(backend, (*at, "preset"))
-    if backend.type == "agent" and not backend.command and not backend.preset:
+    if backend.type == "agent" and not backend.command and backend.preset in ("", "generic"):
         yield RecordError("is missing: an agent is a program, or has a preset", path=(*at, "command"))
     if backend.base_url and backend.type == "agent":
         try:

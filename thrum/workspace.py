@@ -40,13 +40,13 @@ git clean -ffdxq
 # Exit code 3 means that the git directory is beyond use. The configuration is put back first, so that a filter
 # or hook of the agent's has no part in its own harvest; commits are made by plumbing, which asks no hook.
 _HARVEST = """
-base=$1 start=$2 out=$3 objects=$4 config=$5 message=$6
+base=$1 start=$2 out=$3 objects=$4 config=$5 message=$6 leaves=$7
 git=.git
 [ -d $git ] && [ ! -L $git ] || exit 3
 find $git -name '*.lock' -type f -exec rm -f {} +
 rm -rf "$out/harvest.bundle" $git/config $git/config.worktree $git/commondir $git/shallow \\
     $git/info $git/objects/info $git/refs/replace
-mkdir -p $git/refs $git/objects/info || exit 3
+mkdir -p $git/refs $git/objects/info $git/info && printf '%s\\n' "$leaves" >$git/info/exclude || exit 3
 printf %s "$config" >$git/config && printf '%s\\n' "$objects" >$git/objects/info/alternates || exit 3
 [ -f $git/index ] || git read-tree "$start" || exit 3
 git add --all --ignore-errors . && added=all || added=part
@@ -126,14 +126,21 @@ class Workspace:
         self._keep_index()
 
     def harvest(
-        self, base: str, out_dir: str | Path, *, start: str = "", message: str = "Changes left uncommitted"
+        self,
+        base: str,
+        out_dir: str | Path,
+        *,
+        start: str = "",
+        message: str = "Changes left uncommitted",
+        leaves: tuple[str, ...] = (),
     ) -> Harvest:
         """Commit what is uncommitted and write everything since `base` as a bundle into `out_dir`.
 
         `start` (a commit or tree, `base` if empty) is what the program started from: a tree that equals it is no
         change. Works whatever the program did to the clone: locks that it left are removed, a head that does not
         descend from `base` is squashed onto it, and if the git directory is beyond use the files are committed as
-        they lie. Files that `.gitignore` excludes are not part of it.
+        they lie. New files that `.gitignore` excludes are not part of it, nor those that a pattern of `leaves` (of
+        the same form) does: what a program leaves beside its work.
 
         Raises:
             SandboxError: the sandbox, or git inside of it, is not there.
@@ -143,11 +150,11 @@ class Workspace:
         out.mkdir(parents=True, exist_ok=True)
         self._give(out)
         reasons = []
-        outcome = self._gather(base, out, start or base, message)
+        outcome = self._gather(base, out, start or base, message, leaves)
         if outcome.exit_code == 3:
             reasons.append("its git directory was beyond use, so its files were committed as they lay")
             self._write_git_dir(base)
-            outcome = self._gather(base, out, start or base, message)
+            outcome = self._gather(base, out, start or base, message, leaves)
         self._demand(outcome, f"the work in {self.tree} could not be committed")
         said = _HARVESTED.fullmatch(outcome.tail.rstrip("\n").rpartition("\n")[2])
         if said is None:
@@ -225,10 +232,11 @@ class Workspace:
         self._put_index_back()
         return self._inside(_PREPARE, commit, tree)
 
-    def _gather(self, base: str, out: Path, start: str, message: str) -> Outcome:
+    def _gather(self, base: str, out: Path, start: str, message: str, leaves: tuple[str, ...]) -> Outcome:
         config = git_dir_config(object_format=self._repository.object_format, bare=False, user=AGENT)
         objects = str(self._repository.objects)
-        return self._inside(_HARVEST, base, start, str(out), objects, config, message, writable=(str(out),))
+        arguments = (base, start, str(out), objects, config, message, "\n".join(leaves))
+        return self._inside(_HARVEST, *arguments, writable=(str(out),))
 
     def _inside(self, script: str, *arguments: str, writable: tuple[str, ...] = ()) -> Outcome:
         variables = {

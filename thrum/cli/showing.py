@@ -121,12 +121,16 @@ def _attempt(attempt: View) -> str:
     else:
         how = f"{attempt['ending']} after {duration(attempt['duration_s'])}"
     parts = [f"{attempt['token']}  {how}"]
+    if attempt["failure"] and attempt["failure"] != attempt["ending"]:
+        parts.append(attempt["failure"])
     if attempt["exit_code"]:
         parts.append(f"exit code {attempt['exit_code']}")
     if attempt["head"]:
         parts.append(f"{attempt['head'][:12]} with {console.counted(len(attempt['files']), 'file')}")
     if attempt["cost_usd"]:
         parts.append(f"${attempt['cost_usd']:.2f}")
+    if attempt["input_tokens"] or attempt["output_tokens"]:
+        parts.append(f"{attempt['input_tokens']:,} tokens in, {attempt['output_tokens']:,} out")
     parts.append(" ".join(name for name in (attempt["backend"], attempt["model"]) if name))
     because = f": {attempt['reason']}" if attempt["reason"] else ""
     return clean(", ".join(part for part in parts if part) + because)

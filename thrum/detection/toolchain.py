@@ -76,6 +76,9 @@ def _root(program: Path) -> Path:
     """The folder that holds the program with all that belongs to it; its own folder where that cannot be told."""
     folder = program.parent
     prefix = folder.parent
+    modules = [parent for parent in program.parents if parent.name == "node_modules"]
+    if modules:  # what a package needs lies beside it
+        return modules[-1]
     if folder.name == "shims" and (prefix / "versions").is_dir():
         return prefix
     if folder.name != "bin":
