@@ -250,10 +250,10 @@ class Slot:
     def _report(self, asked: RunAttempt, outcome: Outcome, reading: Reading, last_words: str) -> AttemptReported:
         output, trouble = self._output, reading.trouble
         digest, size = self._outputs.adopt(output) if outcome.output_bytes else ("", 0)
-        failed = failure(outcome.ending, trouble)
+        failed = failure(outcome.ending, trouble, refused=bool(outcome.refused))
         refused = ", ".join(f"{target} ({count} times)" for target, count in outcome.refused.items())
         reasons = (
-            trouble.detail if trouble and failed is trouble.failure else "",
+            trouble.detail if trouble else "",
             outcome.reason,
             f"the network was closed to it at {refused}" if refused and refused not in outcome.reason else "",
         )

@@ -304,6 +304,9 @@ def test_how_a_run_ended_tells_why_unless_its_program_knows_better() -> None:
     assert failure(Ending.STOPPED, limited) is Failure.INTERRUPTED, "claude tells of a success when it is ended"
     assert failure(Ending.NOT_FOUND, None) is Failure.NOT_FOUND
     assert failure(Ending.OUTPUT_LIMIT, None) is None
+    denied = Trouble(failure=Failure.AUTH)
+    assert failure(Ending.EXITED, denied) is Failure.AUTH
+    assert failure(Ending.EXITED, denied, refused=True) is Failure.UNREACHABLE
 
 
 def test_the_backends_to_fall_back_to_follow_in_order_and_the_last_stays() -> None:

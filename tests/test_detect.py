@@ -362,7 +362,7 @@ def test_agents_are_found_on_the_path_in_our_order(tmp_path: Path) -> None:
     program(tmp_path / "codex")
     program(tmp_path / "claude")
     found = find_agents(environ={"PATH": str(tmp_path)})
-    assert [agent.command for agent in found] == ["claude", "codex"]
+    assert [agent.program for agent in found] == ["claude", "codex"]
     assert find_agents(environ={"PATH": ""}) == ()
 
 
@@ -395,7 +395,8 @@ def test_the_draft_of_real_repositories_loads_and_says_what_was_found(
     assert project.repos[0].setup_cmd == 'CARGO_HOME="$THRUM_SETUP/cargo" cargo fetch'
     assert project.repos[1].test_cmd == "npm run test"
     assert [backend.name for backend in project.pipeline.backends] == ["claude-code", "codex"]
-    assert all(backend.enabled and backend.network for backend in project.pipeline.backends)
+    assert all(backend.enabled and backend.network is None for backend in project.pipeline.backends)
+    assert [backend.command for backend in project.pipeline.backends] == ["claude", "codex"]
     assert project.pipeline.backends[0].mount_paths == (str(tmp_path / "bin"),)
     implementer = project.implementer()
     assert implementer is not None
@@ -415,8 +416,8 @@ def test_without_an_agent_one_is_proposed_and_the_file_says_so(tmp_path: Path) -
 def test_every_agent_we_know_makes_a_configuration_that_loads(tmp_path: Path) -> None:
     text = render_pipeline(agents=AGENTS, mount_paths=["/opt/a b"], variables={"A": 'b"c'}, sandbox="none")
     project = load(written(tmp_path, render_repos([Detection(name="a", path="/srv/a")]), text))
-    assert [backend.prompt_args for backend in project.pipeline.backends] == [agent.prompt_args for agent in AGENTS]
-    assert all(any("{prompt}" in arg for arg in agent.prompt_args) for agent in AGENTS)
+    assert [backend.preset for backend in project.pipeline.backends] == [agent.name for agent in AGENTS]
+    assert all(agent.program for agent in AGENTS)
     assert project.pipeline.sandbox.mount_paths == ("/opt/a b",)
     assert project.pipeline.sandbox.env == {"A": 'b"c'}
     assert project.pipeline.sandbox.backend == "none"

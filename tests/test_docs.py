@@ -12,13 +12,16 @@ import pytest
 from tests.projects import ThrumProject
 from tests.repositories import commit
 from tests.requirements import needs
+from thrum.backends import PRESETS
 from thrum.checks import PLACEHOLDERS
 from thrum.config import RepoConfig
 from thrum.configfile import load
 from thrum.errors import ConfigError
+from thrum.failures import TREATMENTS
 
 ROOT = Path(__file__).resolve().parent.parent
 GATES = (ROOT / "docs/gates.md").read_text()
+AGENTS = (ROOT / "docs/agents.md").read_text()
 REPOS = "".join(f'[[repo]]\nname = "{name}"\npath = "../{name}"\n' for name in ("meld", "loom", "synth"))
 NAMED = re.compile(r"# (configs/(?:repos|pipeline)\.toml)\n")
 
@@ -84,3 +87,35 @@ def test_all_placeholders_and_policies_are_told() -> None:
         assert f"`{{{name}}}`" in GATES
     for policy in get_args(get_type_hints(RepoConfig)["protected_change"]):
         assert f"| `{policy}`" in GATES
+
+
+# --- Agents -----------------------------------------------------------------------------------------------------------
+
+
+def rows(page: str, head: str) -> list[list[str]]:
+    """The cells of the table whose head begins so."""
+    lines = page.partition(f"| {head} |")[2].split("\n\n")[0].splitlines()[2:]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+
+
+def test_the_table_of_presets_is_what_they_are() -> None:
+    told = rows(AGENTS, "preset")
+    known = [one for one in PRESETS.values() if one.program]
+    assert [(row[0], row[1], row[2]) for row in told] == [
+        (f"`{one.name}`", f"`{one.program}`", one.tried_with) for one in known
+    ]
+    assert [row[3].split(", ") for row in told] == [[f"`{key}`" for key in one.keys] for one in known]
+    assert [row[4].split(", ") for row in told] == [[f"`{host}`" for host in one.allow(())] for one in known]
+    assert [row[5].startswith("yes") for row in told] == [bool(one.resume_args) for one in known]
+
+
+def test_the_table_of_failures_is_what_is_done_about_them() -> None:
+    told = rows(AGENTS, "failure")
+    assert [row[0] for row in told] == [f"`{failure}`" for failure in TREATMENTS]
+    for row, treatment in zip(told, TREATMENTS.values(), strict=True):
+        actions, *more = row[1].split("; ")
+        assert actions.split(", ") == [action.value for action in treatment.actions]
+        assert ("counts as a retry" in more, "its work is judged all the same" in more) == (
+            treatment.counts, treatment.judged,
+        )  # fmt: skip
+        assert row[2] == treatment.advice

@@ -20,12 +20,13 @@ ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text()
 
 AGENT = r"""#!/bin/sh
-# Called as Claude Code is: -p PROMPT, and options.
-case $2 in
+# Called as Claude Code is: -p and options, with the prompt as standard input; it says how it went as that does.
+prompt=$(cat)
+case $prompt in
 *"Greet people by name"*) printf 'def greet(name="world"):\n    return f"Hello, {name}!"\n' >greetings.py ;;
 *"Say goodbye, too"*) printf '\n\ndef goodbye():\n    return "Goodbye!"\n' >>greetings.py ;;
 esac
-echo '{"result": "done", "total_cost_usd": 0.01}'
+echo '{"type": "result", "subtype": "success", "is_error": false, "result": "done", "total_cost_usd": 0.01}'
 """
 REPOSITORY = {
     "pyproject.toml": '[project]\nname = "my-project"\nversion = "1"\n',
@@ -85,7 +86,7 @@ def test_the_quick_start_brings_a_task_to_main(tmp_path: Path, shell_env: dict[s
 def test_the_configuration_in_the_readme_is_accepted() -> None:
     repos, backends, setup = (tomllib.loads(block) for block in blocks("toml"))
     assert from_plain(ReposConfig, repos).repo[0].name == "my-project"
-    assert from_plain(PipelineConfig, backends).backends[0].command == "claude"
+    assert from_plain(PipelineConfig, backends).backends[1].command == "my-agent"
     assert from_plain(RepoConfig, {"name": "a", "path": "a", **setup}).setup_cmd
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from thrum.allowlist import host_of, reach
 from thrum.backends import Reading, Trouble, generic, preset
@@ -189,8 +190,13 @@ def no_change(reading: Reading) -> str:
     return reasons[-1] if reasons else ""
 
 
-def failure(ending: Ending, trouble: Trouble | None) -> Failure | None:
-    """Why the run came to nothing, or was cut short: by how it ended, unless its program knows better."""
+def failure(ending: Ending, trouble: Trouble | None, *, refused: bool = False) -> Failure | None:
+    """Why the run came to nothing, or was cut short: by how it ended, unless its program knows better.
+
+    `refused`: our proxy closed a door to it, which programs take for a provider that does not know their key.
+    """
+    if refused and trouble is not None and trouble.failure is Failure.AUTH:
+        trouble = replace(trouble, failure=Failure.UNREACHABLE)
     told = _BY_ENDING.get(ending)
     if told is None:
         return trouble.failure if trouble else None

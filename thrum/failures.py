@@ -114,7 +114,7 @@ TREATMENTS = {
         actions=(_A.FALL_BACK, _A.ASK), advice="Correct the backend's model, or have the key allowed to use it."
     ),
     Failure.CONTEXT_OVERFLOW: Treatment(
-        actions=(_A.RETRY, _A.FALL_BACK),
+        actions=(_A.FALL_BACK, _A.RETRY),
         counts=True,
         fresh=True,
         advice="Cut the task into smaller ones, shorten claude_md, or name a model with a larger context.",

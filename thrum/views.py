@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from thrum.failures import Failure
+
 Plain = dict[str, Any]
 
 _AS_IT_IS = (
@@ -114,10 +116,11 @@ def gate_view(result: Mapping[str, Any]) -> Plain:
 
 
 def attempt_view(attempt: Mapping[str, Any]) -> Plain:
-    """One attempt, with `duration_s`: null while it lasts."""
+    """One attempt, with `duration_s`: null while it lasts; `advice`: what a person can do about its failure."""
     ended = attempt["ended_at"] > 0
     duration_s = round(max(0.0, attempt["ended_at"] - attempt["started_at"]), 3) if ended else None
-    return {**{name: attempt[name] for name in _ATTEMPT}, "duration_s": duration_s}
+    advice = Failure(attempt["failure"]).treatment.advice if attempt["failure"] else None
+    return {**{name: attempt[name] for name in _ATTEMPT}, "duration_s": duration_s, "advice": advice}
 
 
 def event_view(event: Mapping[str, Any]) -> Plain:

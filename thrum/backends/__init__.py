@@ -8,7 +8,7 @@ from thrum.errors import NotFoundError
 
 __all__ = ["PLACEHOLDERS", "PRESETS", "Preset", "Reading", "Trouble", "preset"]
 
-_ALL = (aider, claude_code, codex, gemini, generic, mini_swe_agent, opencode)
+_ALL = (claude_code, codex, opencode, gemini, aider, mini_swe_agent, generic)
 PRESETS: dict[str, Preset] = {module.PRESET.name: module.PRESET for module in _ALL}
 """By name."""
 

@@ -51,7 +51,7 @@ def init(directory: Path | None, repos: tuple[Path, ...]) -> None:
         write_atomically(path, text.encode(), mode=0o644)
     load(target)
     found = [detect(path) for path in paths]
-    agents = [agent.command for agent in find_agents()]
+    agents = [agent.program for agent in find_agents()]
     view = {
         "directory": str(target),
         "files": [str(target / name) for name in files],

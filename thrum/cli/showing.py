@@ -52,6 +52,8 @@ def lines(view: View, history: list[View]) -> Iterator[str]:
         yield "\nAttempts"
         for attempt in view["attempts"]:
             yield f"  {_attempt(attempt)}"
+        if view["attempts"][-1]["advice"]:
+            yield f"     {view['attempts'][-1]['advice']}"
     if view["gates"]:
         yield "\nGates (of the work that stands)"
         for gate in view["gates"]:

@@ -8,15 +8,16 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from thrum.backends import Preset
 from thrum.checks import first_program
 from thrum.detection.languages import propose
-from thrum.detection.proposal import AGENTS, AgentProgram, Detection, render_pipeline, render_repos
+from thrum.detection.proposal import AGENTS, Detection, render_pipeline, render_repos
 from thrum.detection.toolchain import mounts_for, outermost, sight, tool_variables
 from thrum.errors import GitError
 from thrum.git import program as gitprogram
 from thrum.places import PIPELINE, REPOS
 
-__all__ = ["AGENTS", "AgentProgram", "Detection", "detect", "draft", "render_pipeline", "render_repos"]
+__all__ = ["AGENTS", "Detection", "detect", "draft", "render_pipeline", "render_repos"]
 
 _ASK_S = 20.0
 
@@ -80,15 +81,15 @@ def draft(
     return {REPOS: render_repos(found), PIPELINE: pipeline}
 
 
-def find_agents(*, environ: Mapping[str, str] | None = None) -> tuple[AgentProgram, ...]:
+def find_agents(*, environ: Mapping[str, str] | None = None) -> tuple[Preset, ...]:
     """The agents that we know and that are on the PATH, in our order of preference."""
     path = None if environ is None else environ.get("PATH", "")
-    return tuple(agent for agent in AGENTS if shutil.which(agent.command, path=path))
+    return tuple(agent for agent in AGENTS if shutil.which(agent.program, path=path))
 
 
-def agent_mounts(agent: AgentProgram) -> tuple[str, ...]:
+def agent_mounts(agent: Preset) -> tuple[str, ...]:
     """The paths that a sandbox must show for the agent to run; none where it is not installed, or in the system."""
-    return sight(agent.command, ()).mounts
+    return sight(agent.program, ()).mounts
 
 
 def _name(path: Path) -> str:

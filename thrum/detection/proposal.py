@@ -6,6 +6,7 @@ import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 
+from thrum.backends import PRESETS, Preset
 from thrum.values import dataclass
 
 
@@ -28,37 +29,8 @@ class Detection:
     """Sentences for the person who is to look the proposal over."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AgentProgram:
-    """A coding agent that we know how to call; `prompt_args` as in `[[backends]]`."""
-
-    name: str
-    command: str
-    prompt_args: tuple[str, ...]
-    api_key_env: str = ""
-
-
-# Each agent's own permission prompts are off: nobody is there to answer, and the sandbox is what holds it.
-AGENTS = (
-    AgentProgram(
-        name="claude-code",
-        command="claude",
-        prompt_args=("-p", "{prompt}", "--output-format", "json", "--permission-mode", "bypassPermissions"),
-        api_key_env="ANTHROPIC_API_KEY",
-    ),
-    AgentProgram(
-        name="codex",
-        command="codex",
-        prompt_args=("exec", "--json", "--sandbox", "danger-full-access", "{prompt}"),
-        api_key_env="CODEX_API_KEY",
-    ),
-    AgentProgram(name="opencode", command="opencode", prompt_args=("run", "{prompt}")),
-    AgentProgram(name="aider", command="aider", prompt_args=("--yes-always", "--message", "{prompt}")),
-    AgentProgram(
-        name="gemini", command="gemini", prompt_args=("--yolo", "--prompt", "{prompt}"), api_key_env="GEMINI_API_KEY"
-    ),
-    AgentProgram(name="mini", command="mini", prompt_args=("--yolo", "--exit-immediately", "--task", "{prompt}")),
-)
+AGENTS = tuple(one for one in PRESETS.values() if one.program)
+"""The agent programs that we know, in our order of preference."""
 
 
 def render_repos(detections: Sequence[Detection]) -> str:
@@ -75,7 +47,7 @@ def render_repos(detections: Sequence[Detection]) -> str:
 
 def render_pipeline(
     *,
-    agents: Sequence[AgentProgram],
+    agents: Sequence[Preset],
     mount_paths: Sequence[str] = (),
     agent_mounts: Mapping[str, Sequence[str]] | None = None,
     variables: Mapping[str, str] | None = None,
@@ -207,13 +179,13 @@ limits = "best-effort"       # on this machine, as this user, not all limits bin
 """
 
 
-def _backend(agent: AgentProgram, mounts: Sequence[str]) -> str:
-    lines = ["", "[[backends]]", f"name = {_text(agent.name)}", 'type = "agent"', f"command = {_text(agent.command)}"]
-    lines += [f"prompt_args = {_list(agent.prompt_args)}"]
-    key = agent.api_key_env
-    lines += [f"api_key_env = {_text(key)}   # passed on from where you start Thrum"] if key else []
-    lines += ['# pass_env = ["SOME_API_KEY"]   # variables that it needs and may see'] if not key else []
-    lines += ["network = true               # it talks to its model"]
+def _backend(agent: Preset, mounts: Sequence[str]) -> str:
+    keys, hosts = " or ".join(agent.keys), ", ".join(agent.allow(()))
+    lines = ["", "[[backends]]", f"name = {_text(agent.name)}"]
+    lines += [f"preset = {_text(agent.name)}   # how it is run and read: docs/agents.md"]
+    lines += ['# model = "..."   # its own choice without it']
+    lines += [f"# Its key: {keys}, passed on from where you start Thrum. It reaches {hosts} alone;"]
+    lines += ['# more with allow = ["HOST:PORT"], or network = true.']
     return "\n".join(lines) + "\n" + (_mounts(mounts) if mounts else "")
 
 

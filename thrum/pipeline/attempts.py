@@ -205,7 +205,9 @@ def _treat(draft: Draft, given: i.AttemptEnded, failure: Failure) -> None:
                 _stall_attempt(draft, reason)
                 return
             case Action.RETRY if treatment.counts:
-                send_back(draft, failure.value, f"The attempt was ended before it was done. {_words(given)}")
+                cut = failure in (Failure.TIMED_OUT, Failure.SILENT, Failure.BUDGET, Failure.CONTEXT_OVERFLOW)
+                told = "was ended before it was done" if cut else f"came to nothing ({failure})"
+                send_back(draft, failure.value, f"The attempt {told}. {_words(given)}")
                 return
             case Action.RETRY:
                 _interrupt(draft, reason)
