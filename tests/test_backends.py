@@ -216,6 +216,59 @@ def test_codex_ended_while_it_tries_again_tells_why_it_did(said: str, meant: Fai
         assert told.failure is meant
 
 
+def claude(exit_code: int | None = 0, **changed: object) -> Reading:
+    """What is read of a result of Claude Code that is good but for what is changed."""
+    output, _, _ = recorded("claude-code", "success")
+    result = json.loads(output.splitlines()[-1])
+    return PRESETS["claude-code"].read(json.dumps(result | changed), exit_code, {})
+
+
+@pytest.mark.parametrize(("code", "meant"), [(0, None), (1, F.CRASHED), (None, F.INTERRUPTED)])
+def test_a_good_result_of_claude_with_a_bad_end_is_no_success(code: int | None, meant: Failure | None) -> None:
+    told = claude(code).trouble
+    assert (told.failure if told else None) == meant
+
+
+def test_what_claude_wrote_to_the_cache_went_in_too() -> None:
+    used = {"inputTokens": 1, "cacheCreationInputTokens": 10, "cacheReadInputTokens": 100, "outputTokens": 5}
+    read = claude(modelUsage={"a": used, "b": used})
+    assert (read.input_tokens, read.cached_tokens, read.output_tokens) == (222, 200, 10)
+
+
+def test_claude_refuses_whatever_its_words_are() -> None:
+    told = claude(1, is_error=True, result="No.", stop_reason="refusal").trouble
+    assert told is not None
+    assert told.failure is F.REFUSED
+
+
+def test_the_reset_that_claude_tells_beforehand_is_exact() -> None:
+    told = reading("claude-code", "limit-reset").trouble
+    assert told is not None
+    assert told.retry_at == RESET_AT
+
+
+def test_a_limit_that_claude_told_of_does_not_explain_another_error() -> None:
+    lines = recorded("claude-code", "limit-reset")[0].splitlines()
+    result = json.loads(lines[-1]) | {"api_error_status": 401, "result": "Invalid API key"}
+    told = PRESETS["claude-code"].read("\n".join((*lines[:-1], json.dumps(result))), 1, {}).trouble
+    assert told is not None
+    assert told.failure is F.AUTH
+
+
+@pytest.mark.parametrize("name", ["codex", "gemini"])
+def test_the_session_is_found_at_the_beginning_of_a_long_output(name: str) -> None:
+    output, code, _ = recorded(name, "success")
+    first, *rest = output[output.index("{") :].splitlines(keepends=True)
+    filler = '{"type": "item.updated", "item": {}}\n' * 20_000
+    assert PRESETS[name].read(first + filler + "".join(rest), code, {}).session == reading(name, "success").session
+
+
+def test_opencode_ended_after_an_error_was_interrupted() -> None:
+    told = PRESETS["opencode"].read(recorded("opencode", "error-500")[0], None, {}).trouble
+    assert told is not None
+    assert told.failure is F.INTERRUPTED
+
+
 WEIRD = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
@@ -499,7 +552,11 @@ def test_what_an_agent_says_in_json_does_not_explain_an_early_end() -> None:
 
 
 def test_lines_that_are_no_json_objects_are_passed_over() -> None:
-    assert objects('x\n{"a":1}\n{"b":\n[1]\n{}x\n{"c":2}') == [{"a": 1}, {"c": 2}]
+    assert objects('x\n{"a":1}\n{"b":\n[1]\n"}"\n{}x\n{"c":2}') == [{"a": 1}, {"c": 2}]
+
+
+def test_a_line_that_is_nested_without_end_is_passed_over() -> None:
+    assert objects('{"a":' * 50_000 + "1" + "}" * 50_000, end_chars=1_000_000) == []
 
 
 def test_one_line_is_one_line() -> None:

@@ -170,6 +170,12 @@ def test_a_failure_with_a_count_passes() -> None:
         assert [ask(model, "chat", prompt)[0] for _ in range(3)] == [500, 500, 200]
 
 
+def test_a_failure_that_a_conversation_went_past_is_over() -> None:
+    prompt = plan(fail(500, times=9), run("true"), say("better"))
+    with ModelServer() as model:
+        assert ask(model, "chat", prompt, results=1)[0] == 200
+
+
 def test_a_failure_behind_a_step_waits_for_it() -> None:
     prompt = plan(run("true"), fail(500), say("never"))
     with ModelServer() as model:
