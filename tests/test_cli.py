@@ -451,6 +451,26 @@ def test_check_leaves_a_store_that_is_in_use_alone(quiet: ThrumProject) -> None:
     assert "in use" in quiet.command("check").out
 
 
+def test_doctor_says_which_agents_are_there_in_which_version_and_whether_a_key_is_set(
+    tmp_path: Path, project: ThrumProject
+) -> None:
+    (tmp_path / "bin").mkdir()
+    for name, version in (("codex", "codex-cli 0.1.2"), ("gemini", "9.9")):
+        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\necho '{version}'\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    project.configure(pipeline='[[backends]]\nname = "absent"\npreset = "aider"\ncommand = "no-such-aider"\n')
+    path = f"{tmp_path}/bin:/usr/bin:/bin"
+    view = project.json("doctor", code=None, PATH=path, GEMINI_API_KEY="k" * 9)
+    agents = {row["name"]: row for row in view["rows"] if row["name"].startswith("agent ")}
+    assert agents["agent codex"]["text"].startswith(f"codex-cli 0.1.2 ({tmp_path}/bin/codex), tried with ")
+    assert agents["agent codex"]["text"].endswith("no key is set (CODEX_API_KEY)")
+    assert agents["agent gemini"]["text"].endswith("; GEMINI_API_KEY is set")
+    assert (agents["agent absent"]["ok"], agents["agent absent"]["text"]) == (False, "no-such-aider is not found")
+    assert "agent aider" not in agents, "it is the project's own"
+    assert agents["agent script"]["ok"] is False, "its key is not set"
+    assert not any(row["needed"] for row in agents.values())
+
+
 def test_doctor_works_anywhere(tmp_path: Path, project: ThrumProject) -> None:
     view = project.json("doctor", code=None)
     assert {"python", "git", "plyvel", "sockets", "sandbox"} <= {row["name"] for row in view["rows"]}

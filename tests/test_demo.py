@@ -231,7 +231,9 @@ def test_a_python_that_cannot_run_is_passed_over(tmp_path: Path) -> None:
     assert str(shims / "python3") not in ran.stdout
 
 
-@pytest.mark.parametrize("script", ["demo", "test", "bench", "pre-commit", "../.ci/run"])
+@pytest.mark.parametrize(
+    "script", ["demo", "test", "bench", "pre-commit", "install-agents", "test-agents", "../.ci/run"]
+)
 def test_a_script_can_be_run_and_is_sound_bash(script: str) -> None:
     path = ROOT / "scripts" / script
     assert os.access(path, os.X_OK)

@@ -42,7 +42,7 @@ def doctor() -> int:
     rows = [_python(), _git(), *_tools(), *_packages()]
     directory = _project()
     sandbox = _sandbox(directory)
-    rows += [_sockets(directory or Path.cwd()), _as_row(sandbox)]
+    rows += [_sockets(directory or Path.cwd()), _as_row(sandbox), *_agents(directory)]
     bad = any(not row["ok"] and row["needed"] for row in rows)
     if invocation().json:
         project = str(directory) if directory else None
@@ -79,10 +79,41 @@ def _tools() -> Iterator[Plain]:
         yield _row(name, path is not None, text, needed=needed)
 
 
-def _version(path: str) -> str:
+def _agents(directory: Path | None) -> Iterator[Plain]:
+    """The agent programs that we know and this machine has, and those of the project's own backends."""
+    from thrum.agents import key_variables
+    from thrum.backends import PRESETS
+    from thrum.config import BackendConfig
+    from thrum.configfile import load
+
+    try:
+        configured = load(directory).pipeline.backends if directory else ()
+    except ThrumError:
+        configured = ()  # `thrum check` says what is wrong with it
+    used = {backend.preset for backend in configured}
+    others = (one for one in PRESETS.values() if one.program and one.name not in used)
+    agents = [backend for backend in configured if backend.enabled and backend.type == "agent"]
+    agents += [BackendConfig(name=one.name, preset=one.name, command=one.program) for one in others]
+    for backend in agents:
+        known, path = PRESETS.get(backend.preset), shutil.which(backend.command)
+        yours = backend in configured
+        if path is None:
+            if yours:
+                yield _row(f"agent {backend.name}", False, f"{backend.command} is not found", needed=False)
+            continue
+        version = _version(path, known.version_args if known else ("--version",))
+        tried = f", tried with {known.tried_with}" if known and known.tried_with not in version else ""
+        keys = key_variables(backend)
+        has = [name for name in keys if os.environ.get(name)]
+        key = f"; {has[0]} is set" if has else f"; no key is set ({' or '.join(keys)})" if keys else ""
+        fine = bool(has) or not keys or not yours
+        yield _row(f"agent {backend.name}", fine, f"{version} ({path}){tried}{key}", needed=False)
+
+
+def _version(path: str, arguments: tuple[str, ...] = ("--version",)) -> str:
     try:
         asked = subprocess.run(
-            [path, "--version"], stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=False, text=True
+            [path, *arguments], stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=False, text=True
         )
     except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError):
         return "does not tell its version"
