@@ -21,7 +21,7 @@ from thrum.files import OutputStore
 from thrum.git.checkouts import Checkout
 from thrum.git.objects import Conflict
 from thrum.git.repository import Blocked, Landed, Moved, Repository
-from thrum.masking import masked, secrets
+from thrum.masking import leaks, masked, secrets
 from thrum.messages import kinds as m
 from thrum.names import number_of, owner
 from thrum.prompt import assemble
@@ -113,6 +113,7 @@ class Worldly:
         head = tree = base_tree = ""
         files: tuple[str, ...] = ()
         links: tuple[str, ...] = ()
+        leaked: tuple[str, ...] = ()
         if report.bundle:
             ref = f"refs/thrum/attempts/{report.task}/{report.token}"
             limit_bytes = self._project.pipeline.engine.attempt_limit_mb * 1024 * 1024
@@ -121,6 +122,8 @@ class Worldly:
                 tree, base_tree = self._git.tree_of(head), self._git.tree_of(effect.base)
                 files = self._git.changed_files(effect.base, head)
                 links = self._git.changed_links(effect.base, head)
+                added = self._git.diff(effect.base, head, limit_bytes=limit_bytes)[0]
+                leaked = leaks(added, secrets(self._project, os.environ))
             except (GitError, OSError) as error:
                 if self._failed_imports[report.task, report.token] < IMPORT_TRIES:
                     self._failed_imports[report.task, report.token] += 1
@@ -142,6 +145,7 @@ class Worldly:
             base_tree=base_tree,
             files=files,
             links=links,
+            leaks=leaked,
             session=report.session,
             failure=Failure(report.failure) if report.failure else None,
             cost_usd=report.cost_usd,

@@ -139,6 +139,7 @@ STEPS = "gates.integration.steps"
         ("[checks.test]\ncommand = 'x'", "checks.test", "is built in: it runs test_cmd", ""),
         ("[checks.'a b']\ncommand = 'x'", "checks.a b", "only letters", ""),
         ("[checks.mine]", "checks.mine.command", "is missing", ""),
+        ("[checks.mine]\ncommand = 'x'\nfolder = '../out'", "checks.mine.folder", "no path below", ""),
         ("[checks.mine]\ncommand = []", "checks.mine.command", "is empty", ""),
         ("[checks.mine]\ncommand = 'x'\nenv = {'A-B' = 'x'}", "checks.mine.env", "'A-B' is no name of a variable", ""),
         (step("repo = 'loom'\nlabel = 'x'"), f"{STEPS}[0]", "neither args nor command", ""),

@@ -247,6 +247,24 @@ def test_what_runs_beside_a_step_that_fails_is_told_to_its_end_and_nothing_begin
 # --- Output, and what is left ---------------------------------------------------------------------------------------
 
 
+def test_a_check_runs_in_its_folder_and_fails_where_the_commit_has_none(house: House) -> None:
+    commit(house.one, {"web/app/index": "the page\n"})
+    assert house.check("cat index", folder="web/app").tail == "the page\n"
+    os.symlink("app", house.one / "web/link")
+    os.symlink("/etc", house.one / "web/out")
+    commit(house.one, {"x": "x"})
+    for folder in ("web/none", "web/app/index", "web/link", "web/out"):
+        result = house.check("true", folder=folder)
+        assert (result.verdict, result.reason) == (FAILED, f"there is no folder {folder} in this commit")
+
+
+def test_of_a_long_output_the_beginning_is_told_too(house: House) -> None:
+    result = house.check("echo 'error: the cause'; seq 1 60000; exit 1")
+    assert result.head.startswith("error: the cause\n1\n")
+    assert len(result.head) < 5000
+    assert house.check("echo short").head == ""
+
+
 def test_the_whole_output_is_kept_by_its_digest(house: House) -> None:
     result = house.check("seq 1 60000; echo the end >&2")
     whole = "".join(f"{n}\n" for n in range(1, 60001)).encode() + b"the end\n"

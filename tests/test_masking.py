@@ -14,7 +14,7 @@ from tests.projects import ThrumProject
 from tests.requirements import needs
 from thrum.config import PipelineConfig, Project
 from thrum.job import Job
-from thrum.masking import MASKED, MaskedStream, masked, secrets
+from thrum.masking import MASKED, MaskedStream, leaks, masked, secrets
 from thrum.records import from_plain
 from thrum.sandbox import open_sandbox
 
@@ -32,11 +32,15 @@ def test_the_values_of_keys_and_of_variables_named_like_secrets_are_secrets() ->
             {**agent, "api_key_env": "MY_MODEL"},
             {**agent, "name": "b", "pass_env": ["GITHUB_TOKEN", "LANG"], "env": {"DB_PASSWORD": "written here"}},
         ],
-        sandbox={"pass_env": ["NPM_AUTH"], "env": {"KEYBOARD": "not a secret", "SIGNING_KEY": "the signing key"}},
+        sandbox={
+            "pass_env": ["NPM_AUTH", "PGURL", "CARGO_HOME", "LC_MESSAGES"],
+            "env": {"KEYBOARD": "not a secret", "SIGNING_KEY": "the signing key"},
+        },
         checks={"mine": {"command": "x", "env": {"API_SECRET": "of a check"}}},
     )
     environ = {"MY_MODEL": KEY, "GITHUB_TOKEN": "ghp-token-token", "LANG": "C.UTF-8-long", "NPM_AUTH": "n" * 9}
-    expected = {KEY, "ghp-token-token", "written here", "n" * 9, "the signing key", "of a check"}
+    environ |= {"PGURL": "postgres://u:p@h", "CARGO_HOME": "/home/somebody/.cargo", "LC_MESSAGES": "en_GB.UTF-8"}
+    expected = {"postgres://u:p@h", KEY, "ghp-token-token", "written here", "n" * 9, "the signing key", "of a check"}
     found = secrets(project, {**environ, "OTHER_TOKEN": "is not passed on"})
     assert set(found) == expected
     assert sorted(map(len, found), reverse=True) == [*map(len, found)]
@@ -45,6 +49,14 @@ def test_the_values_of_keys_and_of_variables_named_like_secrets_are_secrets() ->
 def test_short_values_are_left_alone() -> None:
     project = project_of(backends=[{"name": "a", "type": "agent", "command": "a", "api_key_env": "K"}])
     assert secrets(project, {"K": "on"}) == ()
+
+
+def test_the_files_that_a_secret_was_added_to_are_told() -> None:
+    diff = (
+        f"--- a/a.py\n+++ b/a.py\n@@ -1 +1 @@\n-{KEY}\n+gone\n--- /dev/null\n+++ b/b c.txt\t\n@@ -0,0 +1 @@\n+x{KEY}x\n"
+    )
+    assert leaks(diff, [KEY]) == ("b c.txt",)
+    assert leaks(diff, []) == leaks("", [KEY]) == ()
 
 
 def test_a_text_is_masked_wherever_a_value_stands() -> None:
@@ -110,3 +122,5 @@ def test_a_key_that_an_agent_prints_and_commits_is_shown_to_nobody(tmp_path: Pat
     assert any(f"the key is {MASKED}" in text for text in texts.values())
     assert [name for name, text in texts.items() if KEY in text] == []
     assert [text for text in told if KEY in text] == []
+    attempts = project.json("task", "show", task)["attempts"]
+    assert [(attempt["leaks"], attempt["protected"]) for attempt in attempts] == [(["key.txt"], ["key.txt"])] * 2

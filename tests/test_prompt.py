@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -70,6 +72,13 @@ def test_a_failed_gate_tells_of_each_check_that_failed_and_names_those_that_pass
     )
     assert "Check `test` (exit code 1), command: run test\n```\n1 failed\n```" in text
     assert "all is well" not in text
+
+
+def test_the_beginning_of_a_long_output_stands_before_its_end() -> None:
+    check = replace(failed(), head="error: the cause\n" + "x\n" * 1000, tail="y\n" * 6000 + "the end\n")
+    text = gate_setback(GateResult(gate=Gate.QUALITY, verdict=Verdict.FAILED, checks=(check,)))
+    assert "```\nerror: the cause\nx\n" in text
+    assert text.endswith("the end\n```")
 
 
 def test_the_output_of_many_failed_checks_is_cut_so_that_the_whole_stays_short() -> None:

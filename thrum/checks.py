@@ -209,6 +209,7 @@ def _named_check(project: Project, repo: RepoConfig, name: str, timeout_s: float
         command=own.command,
         repo=repo.name,
         timeout_s=own.timeout_s or timeout_s,
+        folder=own.folder,
         env=own.env,
         network=own.network,
         expect_tests=own.expect_tests,

@@ -192,6 +192,8 @@ class CheckConfig:
     command: Command
     timeout_s: LimitOrZero = 0.0
     """0 means the gate's."""
+    folder: str = ""
+    """Where in the checkout it runs; absent means at its root."""
     env: dict[str, str] = field(default_factory=dict)
     """Variables set for it."""
     network: bool = False

@@ -119,8 +119,12 @@ def _repo_command_faults(repo: RepoConfig, at: Path) -> Iterator[RecordError]:
 
 def _pattern_faults(patterns: Sequence[str], at: Path) -> Iterator[RecordError]:
     for i, pattern in enumerate(patterns):
-        if not pattern or pattern.startswith("/") or ".." in pattern.split("/"):
-            yield RecordError(f"{pattern!r} is no path below the repository's root", path=(*at, i))
+        yield from _path_faults(pattern, (*at, i))
+
+
+def _path_faults(path: str, at: Path) -> Iterator[RecordError]:
+    if not path or path.startswith("/") or ".." in path.split("/"):
+        yield RecordError(f"{path!r} is no path below the repository's root", path=at)
 
 
 def _variable_faults(names: Sequence[str], at: Path) -> Iterator[RecordError]:
@@ -149,8 +153,10 @@ def _check_faults(config: PipelineConfig) -> Iterator[RecordError]:
             yield RecordError("is empty", path=(*at, "command"))
         yield from _command_faults(check.command, (*at, "command"))
         yield from _variable_faults(tuple(check.env), (*at, "env"))
+        if check.folder:
+            yield from _path_faults(check.folder, (*at, "folder"))
         if check.junit:
-            yield from _pattern_faults((check.junit,), (*at, "junit"))
+            yield from _path_faults(check.junit, (*at, "junit"))
 
 
 def _gate_faults(name: str, gate: GateConfig, config: PipelineConfig) -> Iterator[RecordError]:

@@ -99,6 +99,8 @@ class Check:
     command: Command
     repo: str = ""
     timeout_s: float = 1800.0
+    folder: str = ""
+    """Where in the checkout it runs; empty means at its root."""
     env: dict[str, str] = field(default_factory=dict)
     network: bool = False
     expect_tests: bool = False
@@ -126,6 +128,8 @@ class CheckResult:
     duration_s: float = 0.0
     reason: str = ""
     command: str = ""
+    head: str = ""
+    """The beginning of an output that is longer than its tail."""
     tail: str = ""
     output_digest: str = ""
     output_bytes: int = 0

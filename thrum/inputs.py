@@ -55,6 +55,8 @@ class AttemptEnded:
     files: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
     """Those of `files` that are symbolic links or links to other repositories."""
+    leaks: tuple[str, ...] = ()
+    """Those of `files` that a secret was written to."""
     session: str = ""
     failure: Failure | None = None
     cost_usd: float = 0.0

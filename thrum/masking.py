@@ -15,25 +15,51 @@ MASKED = "[masked]"
 SHORTEST = 8
 """Shorter values are left alone: they would be found in words that have nothing to do with them."""
 
-_TELLING = re.compile(r"(^|_)(KEY|TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|CREDENTIALS?|AUTH)(_|$)", re.IGNORECASE)
+_TELLING = re.compile(
+    r"KEY(?!BOARD|MAP|WORD)|TOKEN|SECRET|PASS(?!IVE)|CRED|AUTH|DSN|JWT|COOKIE|PAT$|_PWD$|_URL$|_URI$", re.IGNORECASE
+)
+_OPEN = re.compile(r"LANG|LANGUAGE|LC_\w+|TERM|COLORTERM|TZ|USER|LOGNAME|SHELL|EDITOR|PAGER|DISPLAY|HOSTNAME|PWD")
+"""Variables that hold nothing of that kind."""
 
 
 def secrets(project: Project, environ: Mapping[str, str]) -> tuple[str, ...]:
-    """The values that must not be shown, longest first: of the variables that hold a backend's key, and of every one
-    that the configuration passes or sets and whose name tells of a secret."""
+    """The values that must not be shown, longest first.
+
+    These are: of the variables that hold a backend's key; of every one that `pass_env` names, but for paths and what
+    is known to be harmless (LANG, TERM and the like); and of those that the configuration sets under a name that tells
+    of a secret.
+    """
     pipeline = project.pipeline
     values: set[str] = set()
     for backend in pipeline.backends:
         values |= {environ.get(name, "") for name in key_variables(backend)}
-        values |= _telling(environ, backend.pass_env) | _telling(backend.env, backend.env)
-    values |= _telling(environ, pipeline.sandbox.pass_env) | _telling(pipeline.sandbox.env, pipeline.sandbox.env)
+        values |= _passed(environ, backend.pass_env) | _telling(backend.env)
+    values |= _passed(environ, pipeline.sandbox.pass_env) | _telling(pipeline.sandbox.env)
     for check in pipeline.checks.values():
-        values |= _telling(check.env, check.env)
+        values |= _telling(check.env)
     return tuple(sorted((value for value in values if len(value) >= SHORTEST), key=lambda value: (-len(value), value)))
 
 
-def _telling(environ: Mapping[str, str], names: Iterable[str]) -> set[str]:
-    return {environ[name] for name in names if name in environ and _TELLING.search(name)}
+def _passed(environ: Mapping[str, str], names: Iterable[str]) -> set[str]:
+    found = {name: environ[name] for name in names if name in environ}
+    return {value for name, value in found.items() if not (_OPEN.fullmatch(name) or value.startswith(("/", "~")))}
+
+
+def _telling(variables: Mapping[str, str]) -> set[str]:
+    return {value for name, value in variables.items() if _TELLING.search(name)}
+
+
+def leaks(diff: str, values: Iterable[str]) -> tuple[str, ...]:
+    """The files to which a diff (as git prints it, with `b/` before new names) adds one of the values."""
+    known = [value for value in values if value and value in diff]
+    found: dict[str, None] = {}
+    name = ""
+    for line in diff.splitlines() if known else ():
+        if line.startswith("+++ "):
+            name = line.removeprefix("+++ ").removeprefix("b/").rstrip("\t")
+        elif line.startswith("+") and any(value in line for value in known):
+            found[name] = None
+    return tuple(found)
 
 
 def masked(text: str, values: Iterable[str]) -> str:

@@ -43,7 +43,8 @@ def gate_setback(result: GateResult) -> str:
 
 
 def _failed_check(check: CheckResult, limit_chars: int) -> str:
-    output = trimmed(plain_text(check.tail).strip(), limit_chars) or "(it printed nothing)"
+    both = f"{check.head}\n[…]\n{check.tail}" if check.head else check.tail
+    output = trimmed(plain_text(both).strip(), limit_chars) or "(it printed nothing)"
     details = trimmed(plain_text(check.details).strip(), limit_chars)
     ended = f"exit code {check.exit_code}" if check.exit_code is not None else "no exit code"
     told = ", ".join(dict.fromkeys(filter(None, (ended, check.reason))))

@@ -20,9 +20,14 @@ _PATHS = (("src",), ("lib",), ("test",), ("tests",))
 """Folders that test runs put on Python's path, beside the root."""
 
 
-def protected(files: Sequence[str], links: Sequence[str], patterns: Sequence[str]) -> tuple[str, ...]:
-    """Those of the changed files that are protected, in their order; `links` are the links among them."""
-    found = set(matched(files, patterns))
+def protected(
+    files: Sequence[str], links: Sequence[str], patterns: Sequence[str], leaks: Sequence[str] = ()
+) -> tuple[str, ...]:
+    """Those of the changed files that are protected, in their order.
+
+    `links` are the links among them, and `leaks` those that a secret of ours was written to: these always count.
+    """
+    found = {*matched(files, patterns), *leaks}
     if LINKS in patterns:
         found.update(links)
     if MODULES in patterns:

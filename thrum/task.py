@@ -79,6 +79,8 @@ class Attempt:
     files: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
     """Those of `files` that are links."""
+    leaks: tuple[str, ...] = ()
+    """Those of `files` that a value which is masked elsewhere was written to."""
     protected: tuple[str, ...] = ()
     """Those of `files` that were protected when it ended."""
     backend: str = ""

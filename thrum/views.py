@@ -42,6 +42,7 @@ _ATTEMPT = (
     "head",
     "files",
     "protected",
+    "leaks",
     "backend",
     "model",
     "session",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from thrum.checking.artifacts import verdict_on
 from thrum.checking.rooms import Room
-from thrum.checking.turn import TAIL_CHARS, Turn, text_of
+from thrum.checking.turn import HEAD_CHARS, TAIL_CHARS, Turn, text_of
 from thrum.checks import fill, named_repos, programs
 from thrum.errors import NotFoundError
 from thrum.files import read_untrusted
@@ -38,6 +38,9 @@ def run(turn: Turn) -> CheckResult:
     check, fixture = turn.check, turn.asked.fixture
     if fixture and not os.path.exists(fixture):
         raise NotFoundError(f"the fixture {fixture} is not there")
+    if not _has_folder(turn):
+        reason = f"there is no folder {check.folder} in this commit"
+        return CheckResult(name=check.name, verdict=Verdict.FAILED, reason=reason, command=text_of(check.command))
     others = _others(turn)
     values = {"fixture": fixture, "output_dir": str(turn.output_dir)}
     values |= {f"repo:{name}": str(room.workspace.tree) for name, room in others.items()}
@@ -60,6 +63,7 @@ def run(turn: Turn) -> CheckResult:
         duration_s=outcome.duration_s,
         reason=reason,
         command=text_of(command),
+        head=_head(output, outcome),
         tail=outcome.tail[-TAIL_CHARS:],
         output_digest=turn.outputs.adopt(output)[0] if outcome.output_bytes else "",
         output_bytes=outcome.output_bytes,
@@ -95,6 +99,12 @@ def _others(turn: Turn) -> dict[str, Room]:
     return rooms
 
 
+def _has_folder(turn: Turn) -> bool:
+    """Whether the folder of the check is one of the checkout, and no way out of it."""
+    place = (turn.room.workspace.tree / turn.check.folder).resolve()
+    return place.is_dir() and place == turn.room.workspace.tree.resolve() / os.path.normpath(turn.check.folder or ".")
+
+
 def _missing(turn: Turn, command: Command) -> str:
     wanted = programs(replace(turn.check, command=command))
     return next((names[0] for names in wanted if not any(map(turn.room.sandbox.which, names))), "")
@@ -104,7 +114,7 @@ def _job(turn: Turn, command: Command, others: Mapping[str, Room]) -> Job:
     tree = str(turn.room.workspace.tree)
     return Job(
         argv=shell(command),
-        cwd=tree,
+        cwd=os.path.join(tree, turn.check.folder) if turn.check.folder else tree,
         env=turn.environment(),
         writable=(tree, str(turn.output_dir)),
         readable=(
@@ -179,6 +189,14 @@ def _made(turn: Turn, job: Job, values: Mapping[str, str]) -> tuple[Verdict, str
         if verdict is not Verdict.PASSED:
             return verdict, reason, digests
     return Verdict.PASSED, "", digests
+
+
+def _head(output: Path, outcome: Outcome) -> str:
+    """The beginning of an output that the tail does not reach: compilers say first what is wrong."""
+    if outcome.output_bytes <= TAIL_CHARS:
+        return ""
+    with output.open("rb") as file:
+        return file.read(min(HEAD_CHARS, outcome.output_bytes - TAIL_CHARS)).decode(errors="replace")
 
 
 def _whole_lines(outcome: Outcome) -> str:

@@ -14,8 +14,8 @@ from thrum.messages.gates import RunGate
 from thrum.setups import Provision
 from thrum.values import dataclass
 
-TAIL_CHARS = 12_000
-"""How much of an output's end goes into a result."""
+HEAD_CHARS, TAIL_CHARS = 4_000, 12_000
+"""How much of an output's beginning and end goes into a result."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -97,7 +97,8 @@ def attempt_ended(draft: Draft, given: i.AttemptEnded) -> None:
         tree=given.tree,
         files=given.files,
         links=given.links,
-        protected=protected(given.files, given.links, draft.rules.protect),
+        leaks=given.leaks,
+        protected=protected(given.files, given.links, draft.rules.protect, given.leaks),
         session=given.session,
         failure=given.failure,
         cost_usd=given.cost_usd,
@@ -140,7 +141,14 @@ def _with_unjudged_work(task: Task, given: i.AttemptEnded) -> i.AttemptEnded:
         return given
     said = f"the agent says that no further change is needed: {given.no_change}" if given.no_change else given.reason
     return replace(
-        given, head=made_by.head, tree=made_by.tree, files=made_by.files, links=made_by.links, no_change="", reason=said
+        given,
+        head=made_by.head,
+        tree=made_by.tree,
+        files=made_by.files,
+        links=made_by.links,
+        leaks=made_by.leaks,
+        no_change="",
+        reason=said,
     )
 
 

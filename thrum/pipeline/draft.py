@@ -98,7 +98,7 @@ def latest(task: Task) -> Attempt:
 def protected_files(draft: Draft) -> tuple[str, ...]:
     """The protected paths that the latest attempt changes, by the present rules."""
     attempt = latest(draft.task)
-    return protected(attempt.files, attempt.links, draft.rules.protect)
+    return protected(attempt.files, attempt.links, draft.rules.protect, attempt.leaks)
 
 
 def with_attempt(task: Task, attempt: Attempt) -> tuple[Attempt, ...]:
