@@ -278,7 +278,7 @@ class SandboxConfig:
     backend: Literal["os-native", "docker", "none"] = "os-native"
     """`os-native` (bubblewrap), `docker` (containers of `image`), or `none`."""
     image: str = ""
-    """What containers are made of, for `docker`: a local image with bash, git, and all that your agents and checks run."""
+    """What containers are made of, for `docker`: a local image with bash, git and what agents and checks run."""
     memory_limit_mb: Count = 4096
     """0 means no limit; the same of the next three."""
     cpu_limit: Annotated[float, Within(0, 10_000)] = 0.0

@@ -51,7 +51,7 @@ def check() -> int:
 
 
 def _findings(project: Project) -> list[Plain]:
-    """What there is to say of the configuration, and of the sandbox, tried out; of programs, where it looks for them."""
+    """What there is to say of the configuration, and of the sandbox, tried; of programs, where it looks for them."""
     from thrum.detection.toolchain import sight
     from thrum.findings import problems
     from thrum.records import to_plain

@@ -292,7 +292,7 @@ class Docker:
         first = ("-c", FIRST, "thrum", str(feed.stdin_bytes), *job.argv)
         return Container(
             argv=(
-                *("/bin/sh", "-c", 'exec "$@" 2>&"$0"', str(writer), self._engine.client),
+                *("/bin/sh", "-c", 'exec "$@" 2>"$0"', f"/proc/self/fd/{writer}", self._engine.client),
                 *("run", "--name", name, *self._options(job), *_shown(mounts, self._accounts), self.image, *first),
             ),
             env={**os.environ, marks.MARK: self._mark},
