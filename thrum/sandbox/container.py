@@ -34,6 +34,7 @@ _CLIENT_FAILED = 125
 """The exit code by which docker's client says that it failed itself; a program may have it, too."""
 
 FIRST = r"""
+trap 'exit 143' TERM USR1
 thrum_say() { printf 'thrum: %s\n' "$*" >&2; }
 thrum_stdin=$1 thrum_list=() thrum_whole=
 shift
@@ -48,10 +49,10 @@ if [ "$thrum_stdin" -ge 0 ]; then
     head -c "$thrum_stdin" >/tmp/.thrum && exec 3</tmp/.thrum && rm /tmp/.thrum || exit 125
 fi
 set -m
-trap 'exit 143' USR1
-{ while read -r _; do :; done; kill -USR1 1; } &
+{ while read -r _; do :; done; kill -USR1 $$; } &
 (
     exec 0<&3 3<&-
+    echo 1000 >/proc/self/oom_score_adj
     unset HOSTNAME
     for thrum_entry in "${thrum_list[@]}"; do export "$thrum_entry" || exit 125; done
     thrum_found=$(type -P -- "$1") || { thrum_say missing; exit 127; }
@@ -76,8 +77,9 @@ exit "$thrum_code"
 """
 """What process 1 of a container runs, by bash. It never becomes the program, which as process 1 would not die of
 signals; it passes SIGTERM on to the program's group, buries orphans, and ends all when its input ends. With job control
-(`set -m`) the program does not begin with interrupts ignored. The environment comes by the pipe, as whatever is told to
-docker's client can be read in /proc by everybody, and a file of variables has no way to write a newline."""
+(`set -m`) the program does not begin with interrupts ignored, and where memory is short, the program is killed before
+this. The environment comes by the pipe, as whatever is told to docker's client can be read in /proc by everybody, and a
+file of variables has no way to write a newline."""
 
 
 class Status:
@@ -86,6 +88,11 @@ class Status:
     def __init__(self, reader: int) -> None:
         self._reader = reader
         self._text = b""
+
+    @property
+    def ready(self) -> bool:
+        """Whether the first process in the container runs."""
+        return "ready" in self._words()
 
     @property
     def began(self) -> bool:
@@ -119,7 +126,7 @@ class Status:
         poll.register(self._reader, select.POLLIN)
         poll.register(pidfd, select.POLLIN)
         until = time.monotonic() + timeout_s
-        while "ready" not in self._words():
+        while not self.ready:
             left_s = until - time.monotonic()
             if left_s <= 0 or pidfd in dict(poll.poll(left_s * 1000)):
                 return False
@@ -139,13 +146,15 @@ class Status:
 
 
 class Feed:
-    """The pipe into a container: the environment, then the program's standard input. Ends with the block."""
+    """The pipe into a container: the environment, then the program's standard input. Its end is the container's."""
 
     def __init__(self, env: Mapping[str, str], stdin: bytes | None) -> None:
         self.stdin_bytes = -1 if stdin is None else len(stdin)
         entries = b"".join(os.fsencode(f"{name}={value}") + b"\0" for name, value in env.items())
         self._data = entries + b"\0" + (stdin or b"")
         self.reader, self._writer = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(self._writer, False)
+        self._over = process.StopEvent()
         self._thread: threading.Thread | None = None
 
     def begin(self) -> None:
@@ -154,15 +163,21 @@ class Feed:
         self._thread = threading.Thread(target=self._write, daemon=True)
         self._thread.start()
 
+    def end(self) -> None:
+        """End the pipe; a second call does nothing."""
+        self._drop_reader()
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join()
+        if self._writer >= 0:
+            os.close(self._writer)
+            self._writer = -1
+
     def __enter__(self) -> Feed:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # With the last reader gone, which is the client, a write that waits fails.
-        self._drop_reader()
-        if self._thread is not None:
-            self._thread.join()
-        os.close(self._writer)
+        self.end()
 
     def _drop_reader(self) -> None:
         if self.reader >= 0:
@@ -170,10 +185,15 @@ class Feed:
             self.reader = -1
 
     def _write(self) -> None:
+        poll = select.poll()
+        poll.register(self._writer, select.POLLOUT)
+        poll.register(self._over, select.POLLIN)
         view = memoryview(self._data)
         with contextlib.suppress(BrokenPipeError):
-            while view:
-                view = view[os.write(self._writer, view) :]
+            while view and not self._over.is_set():
+                poll.poll()
+                with contextlib.suppress(BlockingIOError):
+                    view = view[os.write(self._writer, view) :]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -191,6 +211,15 @@ class Container(process.Launch):
         if self.outlet is not None:
             self._open(pid, self.outlet)
         self.feed.begin()
+
+    def terminate(self, pid: int) -> bool:
+        if self.status.ready:
+            # The client passes it on to the first process, and that to the program.
+            return process.signal_group(pid, signal.SIGTERM)
+        # A client that is ended while its engine makes the container would leave it behind. It will find its input
+        # ended instead, and go by itself.
+        self.feed.end()
+        return True
 
     def kill(self, pid: int) -> None:
         # The client's end would not be the container's: its engine runs it. `clear` tells if this fails.

@@ -18,6 +18,7 @@ import re
 import secrets
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
@@ -129,8 +130,9 @@ class Docker:
             except (SandboxError, OSError) as error:
                 return Outcome(ending=Ending.NOT_STARTED, reason=str(error))
             asked = replace(job, stdin_path=f"/proc/self/fd/{launch.feed.reader}")
+            began_at = time.time()
             outcome = process.run(launch, asked, on_output=on_output, stop=stop)
-            outcome = self._judge(outcome, launch, job)
+            outcome = self._judge(outcome, launch, job, began_at)
             return outcome if outlet is None else outlet.tell(outcome)
 
     def which(self, program: str) -> str | None:
@@ -289,7 +291,7 @@ class Docker:
         stack.callback(os.close, writer)
         self._runs += 1
         name = f"thrum-{re.sub(r'[^A-Za-z0-9_.-]', '_', self._mark)}-{self._life}-{self._runs}"
-        first = ("-c", FIRST, "thrum", str(feed.stdin_bytes), *job.argv)
+        first = ("-c", FIRST, "bash", str(feed.stdin_bytes), *job.argv)
         return Container(
             argv=(
                 *("/bin/sh", "-c", 'exec "$@" 2>"$0"', f"/proc/self/fd/{writer}", self._engine.client),
@@ -332,7 +334,7 @@ class Docker:
             options += ["--ulimit", f"fsize={limit}:{limit}"]
         return options
 
-    def _judge(self, outcome: Outcome, launch: Container, job: Job) -> Outcome:
+    def _judge(self, outcome: Outcome, launch: Container, job: Job, began_at: float) -> Outcome:
         """The outcome of the program, from that of docker's client."""
         if outcome.ending is not Ending.EXITED:
             return outcome
@@ -343,17 +345,18 @@ class Docker:
         if not status.began:
             reason = status.complaint or f"docker: {outcome.reason}"
             return replace(outcome, ending=Ending.NOT_STARTED, exit_code=None, signal=None, reason=reason)
-        hits = status.hits
         number = outcome.signal or ((outcome.exit_code or 0) - 128)
         if number in ENDS_A_PROGRAM:
             outcome = replace(outcome, exit_code=None, signal=number)
             outcome = replace(outcome, reason=process.ended_by_itself(launch, None, number))
         if outcome.ok:
             return outcome
+        hits = status.hits
+        # With scratch space full, the first process itself may get no more memory to tell of it.
+        if hits[0] if hits else self._engine.ran_out_of_memory(launch.name, began_at):
+            return replace(outcome, reason=f"memory limit of {self._config.memory_limit_mb} MiB reached")
         if hits is None:
             return replace(outcome, reason=f"the container ended before its program; {outcome.reason}")
-        if hits[0]:
-            return replace(outcome, reason=f"memory limit of {self._config.memory_limit_mb} MiB reached")
         if hits[1]:
             return replace(outcome, reason=f"limit of {self._config.pids_limit} processes reached; {outcome.reason}")
         return outcome

@@ -10,6 +10,7 @@ import logging
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterable
 from typing import Any
 
@@ -70,6 +71,12 @@ class Engine:
         except OSError:
             pass
         raise SandboxError("the engine's containers do not run on this machine, so that no allow list can be served")
+
+    def ran_out_of_memory(self, container: str, since_s: float) -> bool:
+        """Whether the kernel killed a process of the container for memory after that Unix time; it may be gone."""
+        until = f"{time.time():.3f}"
+        only = ("--filter", f"container={container}", "--filter", "event=oom", "--format", "{{.Time}}")
+        return bool(self.ask("events", "--since", f"{since_s:.3f}", "--until", until, *only).stdout.strip())
 
     def remove(self, *containers: str) -> None:
         """Kill and remove the containers; those that are not there are no error.
