@@ -29,8 +29,10 @@ from thrum.configfile import load
 from thrum.errors import ConfigError, SandboxError
 from thrum.job import Ending, Job
 from thrum.sandbox import homes, open_sandbox, sweep
+from thrum.sandbox.arguments import sealed
 from thrum.sandbox.bubblewrap import HOME, UID
 from thrum.sandbox.engine import OWNER as OWNER_LABEL
+from thrum.sandbox.mounts import Access, Mount
 from thrum.sandbox.process import StopEvent
 
 PYTHON = "/usr/bin/python3"
@@ -193,6 +195,32 @@ def test_paths_with_commas_quotes_and_blanks_are_mounted(cell: Room, tmp_path: P
     (odd / "file").write_text("found")
     assert cell.run("cat", str(odd / "file"), readable=(str(odd),)).tail == "found"
     assert cell.run("true", readable=(f"{tmp_path}/a\nb",)).ending is Ending.NOT_STARTED
+
+
+@needs("docker", "root")
+def test_what_is_mounted_below_something_for_reading_is_for_reading_too(cell: Room, tmp_path: Path) -> None:
+    inner = tmp_path / "given" / "inner a"
+    inner.mkdir(parents=True)
+    subprocess.run(("mount", "-t", "tmpfs", "-o", "mode=1777", "none", inner), check=True)
+    try:
+        (inner / "file").write_text("found")
+        outcome = cell.run("sh", "-c", 'cat "$0/file"; touch "$0/new"', str(inner), readable=(str(tmp_path / "given"),))
+        assert "Read-only file system" in outcome.tail, outcome
+        assert outcome.tail.startswith("found")
+    finally:
+        subprocess.run(("umount", inner), check=True)
+
+
+def test_only_what_lies_in_something_for_reading_is_sealed(tmp_path: Path) -> None:
+    inner = [tmp_path / "read" / "a b", tmp_path / "read" / "write" / "c", tmp_path / "other"]
+    for path in inner:
+        path.mkdir(parents=True)
+    mounts = (
+        Mount(path=str(tmp_path / "read"), access=Access.READ),
+        Mount(path=str(tmp_path / "read/write"), access=Access.WRITE),
+    )
+    info = "".join(f"1 2 0:3 / {str(path).replace(' ', chr(92) + '040')} rw - tmpfs none rw\n" for path in inner)
+    assert sealed(mounts, info) == (*mounts, Mount(path=str(inner[0]), access=Access.READ))
 
 
 @needs("docker")

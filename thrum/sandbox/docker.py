@@ -19,7 +19,7 @@ import secrets
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from types import TracebackType
@@ -28,22 +28,20 @@ from typing import TYPE_CHECKING, Any, Self
 from thrum.config import SandboxConfig
 from thrum.errors import SandboxError
 from thrum.job import Ending, Job, Outcome
-from thrum.sandbox import homes, marks, process
+from thrum.sandbox import arguments, homes, marks, process
 from thrum.sandbox.bubblewrap import ENDS_A_PROGRAM, HOME, UID, USER
 from thrum.sandbox.container import FIRST, Container, Feed, Status
 from thrum.sandbox.engine import LIFE, OWNER, find_engine
-from thrum.sandbox.mounts import Access, Mount, plan, refuse_private
+from thrum.sandbox.mounts import Mount, plan, refuse_private
 
 if TYPE_CHECKING:
     from thrum.sandbox.outlet import Outlet
 
 log = logging.getLogger(__name__)
 
-_OWN_PROCESSES = 2
-"""Processes of ours in the container, which the limit on processes does not count."""
 _SCRATCH = ("/tmp", "/var/tmp", "/dev/shm", HOME)
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_ALLOW_NEEDS_ROOT = "an allow list needs root with the sandbox 'docker': the network of a container belongs to root"
+_ALLOW_NEEDS_ROOT = "with the sandbox 'docker' an allow list needs root, to whom the network of a container belongs"
 _ALLOW_REMEDY = 'start Thrum as root, use backend = "os-native", which does it for every user, or set network = true'
 
 _GUARD = """
@@ -91,6 +89,7 @@ class Docker:
         self._busy = threading.Lock()
         self._life = secrets.token_hex(8)
         self._runs = 0
+        self._late = False
         self._programs: dict[str, str | None] = {}
         self._accounts: dict[str, str] = {}
         refuse_private(config.mount_paths, private)
@@ -127,11 +126,16 @@ class Docker:
                 )
                 outlet = stack.enter_context(self._outlet(job))
                 launch = self._launch(job, mounts, outlet, stack)
-            except (SandboxError, OSError) as error:
+            except SandboxError as error:
+                remedy = f" ({error.remedy})" if error.remedy else ""
+                return Outcome(ending=Ending.NOT_STARTED, reason=f"{error.message}{remedy}")
+            except OSError as error:
                 return Outcome(ending=Ending.NOT_STARTED, reason=str(error))
+            self._remove_late()
             asked = replace(job, stdin_path=f"/proc/self/fd/{launch.feed.reader}")
             began_at = time.time()
             outcome = process.run(launch, asked, on_output=on_output, stop=stop)
+            self._late = outcome.ending is not Ending.EXITED and not launch.status.ready
             outcome = self._judge(outcome, launch, job, began_at)
             return outcome if outlet is None else outlet.tell(outcome)
 
@@ -170,6 +174,11 @@ class Docker:
                 self._guard.stdin.write(b"done\n")
                 self._guard.stdin.close()
             self._guard.wait()
+            try:
+                self._remove_late()
+            except SandboxError as error:
+                log.warning("a container may be left over", extra={"sandbox": self._mark, "why": error.message})
+                return
         homes.remove(self._home)
 
     def __enter__(self) -> Self:
@@ -295,7 +304,7 @@ class Docker:
         return Container(
             argv=(
                 *("/bin/sh", "-c", 'exec "$@" 2>"$0"', f"/proc/self/fd/{writer}", self._engine.client),
-                *("run", "--name", name, *self._options(job), *_shown(mounts, self._accounts), self.image, *first),
+                *(*self._options(job, name, mounts), self.image, *first),
             ),
             env={**os.environ, marks.MARK: self._mark},
             cwd="/",
@@ -310,29 +319,23 @@ class Docker:
             outlet=outlet,
         )
 
-    def _options(self, job: Job) -> list[str]:
-        uid, gid = self._ids
-        options = ["--rm", "--interactive", "--pull", "never", "--log-driver", "none", "--no-healthcheck"]
-        options += ["--label", f"{OWNER}={self._mark}", "--label", f"{LIFE}={self._life}"]
-        options += ["--user", f"{uid}:{gid}", "--cap-drop", "ALL", "--security-opt", "no-new-privileges"]
-        options += ["--read-only", "--ipc", "private", "--hostname", "sandbox", "--entrypoint", "bash"]
-        options += ["--network", "bridge" if job.network else "none", "--workdir", job.cwd, *self._limits()]
-        return options
+    def _options(self, job: Job, name: str, mounts: tuple[Mount, ...]) -> list[str]:
+        engine = self._engine
+        with open("/proc/self/mountinfo", encoding="utf-8", errors="surrogateescape") as file:
+            mounts = arguments.sealed(mounts, file.read())
+        return [
+            *("run", "--name", name, "--label", f"{OWNER}={self._mark}", "--label", f"{LIFE}={self._life}"),
+            *arguments.isolation(self._ids, network=job.network),
+            *arguments.limits(self._config, binding=engine.binding, processors=engine.processors),
+            *arguments.shown(mounts, scratch=_SCRATCH, files=self._accounts),
+            *("--workdir", job.cwd),
+        ]
 
-    def _limits(self) -> list[str]:
-        config, binding = self._config, self._engine.binding
-        options = []
-        if config.memory_limit_mb and "memory" in binding:
-            # The second counts memory and swap together.
-            options += ["--memory", f"{config.memory_limit_mb}m", "--memory-swap", f"{config.memory_limit_mb}m"]
-        if config.cpu_limit and "cpu" in binding and config.cpu_limit < self._engine.processors:
-            options += ["--cpus", f"{config.cpu_limit:g}"]
-        if config.pids_limit and "pids" in binding:
-            options += ["--pids-limit", str(config.pids_limit + _OWN_PROCESSES)]
-        if config.file_size_limit_mb:
-            limit = config.file_size_limit_mb << 20
-            options += ["--ulimit", f"fsize={limit}:{limit}"]
-        return options
+    def _remove_late(self) -> None:
+        """Remove what an engine finished to make only after the run it was for had been given up."""
+        if self._late:
+            self._engine.remove(*self._engine.labelled(LIFE, self._life))
+            self._late = False
 
     def _judge(self, outcome: Outcome, launch: Container, job: Job, began_at: float) -> Outcome:
         """The outcome of the program, from that of docker's client."""
@@ -360,34 +363,3 @@ class Docker:
         if hits[1]:
             return replace(outcome, reason=f"limit of {self._config.pids_limit} processes reached; {outcome.reason}")
         return outcome
-
-
-def _shown(mounts: Iterable[Mount], accounts: dict[str, str]) -> list[str]:
-    mounts = tuple(mounts)
-    taken = {mount.path for mount in mounts}
-    options = []
-    for scratch in _SCRATCH:
-        if scratch not in taken:
-            options += ["--tmpfs", f"{scratch}:exec,mode=1777"]
-    for place, source in accounts.items():
-        options += _mount("bind", place, source, "readonly")
-    for mount in mounts:
-        match mount.access:
-            case Access.READ:
-                options += _mount("bind", mount.path, mount.path, "readonly")
-            case Access.WRITE:
-                options += _mount("bind", mount.path, mount.path)
-            case Access.MASKED if os.path.isdir(mount.path):
-                options += _mount("tmpfs", mount.path, "", "tmpfs-mode=0755")
-            case Access.MASKED:
-                options += _mount("bind", mount.path, os.devnull, "readonly")
-    return options
-
-
-def _mount(kind: str, place: str, source: str, *more: str) -> list[str]:
-    """One mount, in the words of docker, which are a line of CSV."""
-    if "\n" in place + source or "\r" in place + source:
-        raise SandboxError(f"{place!r} cannot be mounted: its name has a line break")
-    fields = [f"type={kind}", *([f"source={source}"] if source else []), f"target={place}", *more]
-    quoted = ['"{}"'.format(field.replace('"', '""')) if set(field) & set(',"') else field for field in fields]
-    return ["--mount", ",".join(quoted)]
