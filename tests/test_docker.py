@@ -100,7 +100,9 @@ def test_the_root_and_what_is_lent_for_reading_are_read_only(cell: Room, tmp_pat
     (tmp_path / "given").chmod(0o777)
     target = path.format(given=tmp_path / "given")
     script = f"[ -d {target} ] && touch {target}/planted || echo x >>{target}"
-    assert not cell.shell(script, readable=(str(tmp_path / "given"),)).ok
+    outcome = cell.shell(f"grep '^[^ ]* / ' /proc/mounts; {script}", readable=(str(tmp_path / "given"),))
+    assert not outcome.ok
+    assert "ro" in outcome.tail.split()[3].split(",")
     assert not list(tmp_path.glob("**/planted"))
 
 

@@ -288,6 +288,13 @@ def test_an_unknown_sandbox_is_an_error_that_names_the_known() -> None:
     assert "os-native" in caught.value.remedy
 
 
+@pytest.mark.parametrize("backend", ["none", "os-native", "docker"])
+def test_other_systems_than_linux_are_refused_by_name(monkeypatch: pytest.MonkeyPatch, backend: Any) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(SandboxError, match=f"'{backend}' needs Linux, and this is darwin"):
+        open_sandbox(SandboxConfig(backend=backend, image=IMAGE), name=new_name())
+
+
 OWNER = """
 import sys
 from thrum.config import SandboxConfig
