@@ -16,13 +16,16 @@ import pytest
 
 from thrum.sandbox.cgroup import Group, Limits
 
+IMAGE = "thrum-test:latest"
+"""The image that containers of tests are made of."""
+
 
 @cache
 def missing(name: str) -> str:
     """Why a requirement is not met here; empty if it is.
 
-    Names: `root`, `no-root`, `docker` (an engine that answers), `cgroup-writable`, `bwrap` (one that works),
-    `rocq` (its compiler and its checker, under either of their names), `z3 for Python` (the module, for the
+    Names: `root`, `no-root`, `docker` (an engine that answers, with IMAGE), `cgroup-writable`, `bwrap` (one that
+    works), `rocq` (its compiler and its checker, under either of their names), `z3 for Python` (the module, for the
     interpreter that runs the tests), or any program.
     """
     match name:
@@ -31,7 +34,10 @@ def missing(name: str) -> str:
         case "no-root":
             return "" if os.geteuid() != 0 else "root"
         case "docker":
-            return "" if _succeeds("docker", "info") else "no docker engine answers"
+            if not _succeeds("docker", "info"):
+                return "no docker engine answers"
+            made = _succeeds("docker", "image", "inspect", IMAGE)
+            return "" if made else f"the docker engine has no image {IMAGE}, which scripts/docker-engine makes"
         case "bwrap":
             return "" if _succeeds("bwrap", "--unshare-all", "--ro-bind", "/", "/", "true") else "no working bubblewrap"
         case "rocq":

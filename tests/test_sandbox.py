@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from tests.requirements import missing, needs
+from tests.requirements import IMAGE, missing, needs
 from thrum.config import SandboxConfig
 from thrum.errors import SandboxError
 from thrum.job import Ending, Job, Outcome
@@ -70,10 +70,17 @@ def make_room(tmp_path: Path, config: SandboxConfig, private: tuple[str, ...] = 
     return Room(sandbox, work)
 
 
-@pytest.fixture(params=["none", pytest.param("os-native", marks=needs("bwrap"))])
+@pytest.fixture(
+    params=[
+        "none",
+        pytest.param("os-native", marks=needs("bwrap")),
+        pytest.param("docker", marks=needs("docker")),
+    ]
+)
 def room(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Room]:
     """Each sandbox without limits that need control groups."""
-    config = SandboxConfig(backend=request.param, memory_limit_mb=0, pids_limit=0, file_size_limit_mb=1)
+    backend = request.param
+    config = SandboxConfig(backend=backend, image=IMAGE, memory_limit_mb=0, pids_limit=0, file_size_limit_mb=1)
     room = make_room(tmp_path, config)
     with room.sandbox:
         yield room
@@ -279,6 +286,13 @@ def test_an_unknown_sandbox_is_an_error_that_names_the_known() -> None:
     with pytest.raises(SandboxError, match="chroot") as caught:
         open_sandbox(SandboxConfig(backend="chroot"), name=new_name())  # type: ignore[arg-type]
     assert "os-native" in caught.value.remedy
+
+
+@pytest.mark.parametrize("backend", ["none", "os-native", "docker"])
+def test_other_systems_than_linux_are_refused_by_name(monkeypatch: pytest.MonkeyPatch, backend: Any) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(SandboxError, match=f"'{backend}' needs Linux, and this is darwin"):
+        open_sandbox(SandboxConfig(backend=backend, image=IMAGE), name=new_name())
 
 
 OWNER = """

@@ -284,10 +284,10 @@ class RolesConfig:
 class SandboxConfig:
     """`[sandbox]`: what holds agents and checks."""
 
-    backend: Literal["os-native", "none"] = "os-native"
-    """`os-native` (bubblewrap), or `none`."""
+    backend: Literal["os-native", "docker", "none"] = "os-native"
+    """`os-native` (bubblewrap), `docker` (containers of `image`), or `none`."""
     image: str = ""
-    """Accepted for the sake of older files; neither backend has a use for it, and `thrum check` says so."""
+    """What containers are made of, for `docker`: a local image with bash, git and what agents and checks run."""
     memory_limit_mb: Count = 4096
     """0 means no limit; the same of the next three."""
     cpu_limit: Annotated[float, Within(0, 10_000)] = 0.0

@@ -73,6 +73,9 @@ def pipeline_faults(config: PipelineConfig, repos: Sequence[RepoConfig]) -> Iter
         setting: RoleConfig | None = getattr(config.roles, role)
         if setting is not None:
             yield from _role_faults(role, setting, config.backends)
+    if config.sandbox.backend == "docker" and not config.sandbox.image:
+        problem = 'is empty, and backend = "docker" needs the name of a local image with bash, git and your tools'
+        yield RecordError(problem, path=("sandbox", "image"))
     yield from _variable_faults(config.sandbox.pass_env, ("sandbox", "pass_env"))
     yield from _variable_faults(tuple(config.sandbox.env), ("sandbox", "env"))
     yield from _allow_faults(config.sandbox.allow, config.sandbox.network, ("sandbox", "allow"))

@@ -123,7 +123,7 @@ def _programs(project: Project, repo: RepoConfig, which: Which) -> Iterator[Find
             text = f"{needed} is not there before setup_cmd has run; whether it is afterwards, the first check tells"
             yield Finding(level="note", where=where, text=text)
         else:
-            yield _unseen(needed, sighting, where, f"mount_paths of {repo.name}, or of [sandbox]")
+            yield _unseen(project, needed, sighting, where, f"mount_paths of {repo.name}, or of [sandbox]")
 
 
 def _another(project: Project, sighting: Sighting, needed: str, where: str) -> Iterator[Finding]:
@@ -142,7 +142,10 @@ def _seen(project: Project, sighting: Sighting) -> bool:
     return bool(sighting.host if project.pipeline.sandbox.backend == "none" else sighting.inside)
 
 
-def _unseen(needed: str, sighting: Sighting, where: str, key: str) -> Finding:
+def _unseen(project: Project, needed: str, sighting: Sighting, where: str, key: str) -> Finding:
+    if project.pipeline.sandbox.backend == "docker":
+        text = f"{needed} is not on the PATH of the image {project.pipeline.sandbox.image!r}"
+        return Finding(level="error", where=where, text=text, remedy="Add it to the image.")
     if not sighting.host:
         return Finding(level="error", where=where, text=f"{needed} is not on the PATH", remedy="Install it.")
     paths = ", ".join(f'"{path}"' for path in sighting.mounts)
@@ -181,7 +184,7 @@ def _implementer(
     where = f"{PIPELINE}: backends {backend.name}"
     sighting = which(backend.command, (*project.pipeline.sandbox.mount_paths, *backend.mount_paths))
     if not _seen(project, sighting):
-        yield _unseen(f"{backend.command!r}, the agent,", sighting, where, f"mount_paths of {backend.name}")
+        yield _unseen(project, f"{backend.command!r}, the agent,", sighting, where, f"mount_paths of {backend.name}")
     if role is not None and role.prompt_template and not exists(role.prompt_template):
         yield _no_such_file(PIPELINE, "roles.implementer.prompt_template", role.prompt_template)
     if backend.api_key_env:
@@ -258,8 +261,9 @@ def _sandbox(project: Project, exists: Callable[[str], bool]) -> Iterator[Findin
     if sandbox.limits == "best-effort":
         text = 'limits = "best-effort": a limit on memory, processors or processes may not bind'
         yield Finding(level="note", where=where, text=text)
-    if sandbox.image:
-        yield Finding(level="note", where=f"{where}.image", text="has no effect: no backend uses images")
+    if sandbox.image and sandbox.backend != "docker":
+        text = f'has no effect with backend = "{sandbox.backend}": only docker uses an image'
+        yield Finding(level="note", where=f"{where}.image", text=text)
     mounts = [(path, where) for path in sandbox.mount_paths]
     mounts += [(path, f"{REPOS}: {repo.name}") for repo in project.repos for path in repo.mount_paths]
     for backend in project.pipeline.backends:

@@ -145,8 +145,14 @@ class Setups:
         parts = {
             "command": to_plain(command),
             "files": self._git.blobs(commit, self._repo.setup_files or LOCK_FILES),
-            "program": [os.path.realpath(program), os.stat(program).st_mtime_ns] if program else None,
+            "program": self._state_of(program) if program else None,
             "system": [os.uname().sysname, os.uname().machine],
             "sandbox": self._sandbox.name,
         }
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:24]
+
+    def _state_of(self, program: str) -> list[str | int]:
+        """What tells one state of a program from another."""
+        if self._sandbox.image:
+            return [program, self._sandbox.image]
+        return [os.path.realpath(program), os.stat(program).st_mtime_ns]

@@ -137,7 +137,8 @@ class CheckRunner:
         if check.network or check.sample or config.mount_paths or room.repo.mount_paths:
             return ""
         found = [room.sandbox.which(name) or "" for names in programs(check) for name in names]
-        return fingerprint(to_plain(config), config.variables(os.environ), found, provision.readable)
+        settings = [to_plain(config), room.sandbox.image]
+        return fingerprint(settings, config.variables(os.environ), found, provision.readable)
 
 
 def _probe(room: Room, check: Check) -> CheckResult:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +19,9 @@ from thrum.errors import BusyError, Exit, ThrumError
 
 if TYPE_CHECKING:
     from thrum.config import Project, RepoConfig
+    from thrum.findings import Sighting
     from thrum.places import Places
+    from thrum.sandbox import Sandbox
 
 Plain = dict[str, Any]
 
@@ -34,7 +38,7 @@ def check() -> int:
     from thrum.places import Places
 
     session = Session.open()
-    findings = [*_configuration(session.project), *_sandbox(session.project)]
+    findings = _findings(session.project)
     stores = _stores(session, Places(session.directory))
     bad = sum(one["level"] == "error" for one in findings) + sum(not store["ok"] for store in stores)
     code = Exit.FAILED if bad else Exit.DONE
@@ -46,13 +50,35 @@ def check() -> int:
     return code
 
 
-def _configuration(project: Project) -> list[Plain]:
+def _findings(project: Project) -> list[Plain]:
+    """What there is to say of the configuration, and of the sandbox, tried; of programs, where it looks for them."""
     from thrum.detection.toolchain import sight
     from thrum.findings import problems
     from thrum.records import to_plain
+    from thrum.sandbox import open_sandbox
 
-    found = problems(project, which=sight, repository_problem=_repository_problem, environ=os.environ)
-    return [to_plain(one) for one in found]
+    with ExitStack() as stack:
+        failed, which = [], sight
+        try:
+            sandbox = stack.enter_context(open_sandbox(project.pipeline.sandbox, name=f"thrum-check-{os.getpid()}"))
+        except ThrumError as error:
+            where = "pipeline.toml: sandbox"
+            failed = [{"level": "error", "where": where, "text": error.message, "remedy": error.remedy}]
+        if project.pipeline.sandbox.backend == "docker":
+            which = partial(_in_image, None if failed else sandbox)
+        found = problems(project, which=which, repository_problem=_repository_problem, environ=os.environ)
+    return [*map(to_plain, found), *failed]
+
+
+def _in_image(sandbox: Sandbox | None, program: str, mount_paths: tuple[str, ...]) -> Sighting:
+    """Where the program is in containers; that of an image that cannot be looked into is believed to be there."""
+    from thrum.findings import Sighting
+    from thrum.sandbox.mounts import visible
+
+    inside = sandbox.which(program) if sandbox else program
+    if not inside and os.path.isabs(program) and visible(program, mount_paths) and os.access(program, os.X_OK):
+        inside = program
+    return Sighting(inside=inside or "")
 
 
 def _repository_problem(repo: RepoConfig) -> ThrumError | None:
@@ -63,16 +89,6 @@ def _repository_problem(repo: RepoConfig) -> ThrumError | None:
     except ThrumError as error:
         return error
     return None
-
-
-def _sandbox(project: Project) -> list[Plain]:
-    from thrum.sandbox import open_sandbox
-
-    try:
-        with open_sandbox(project.pipeline.sandbox, name=f"thrum-check-{os.getpid()}"):
-            return []
-    except ThrumError as error:
-        return [{"level": "error", "where": "pipeline.toml: sandbox", "text": error.message, "remedy": error.remedy}]
 
 
 def _stores(session: Session, places: Places) -> list[Plain]:

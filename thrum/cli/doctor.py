@@ -26,6 +26,7 @@ GIT_AT_LEAST = (2, 38)
 TOOLS = {
     "bash": ("runs checks that are given as a string", True),
     "bwrap": ("the sandbox `os-native`", False),
+    "docker": ("the sandbox `docker`, with an engine (below)", False),
     "z3": ("SMT obligations in Gate 2", False),
     "coqc": ("proofs in Gate 2", False),
     "coqchk": ("proofs in Gate 2", False),
@@ -39,7 +40,7 @@ def doctor() -> int:
 
     Works outside of a project too. Exits with 1 if something is missing that Thrum cannot do without.
     """
-    rows = [_python(), _git(), *_tools(), *_packages()]
+    rows = [_python(), _git(), *_tools(), _engine(), *_packages()]
     directory = _project()
     sandbox = _sandbox(directory)
     rows += [_sockets(directory or Path.cwd()), _as_row(sandbox), *_agents(directory)]
@@ -119,6 +120,17 @@ def _version(path: str, arguments: tuple[str, ...] = ("--version",)) -> str:
         return "does not tell its version"
     lines = (asked.stdout or asked.stderr).strip().splitlines()
     return lines[0][:80] if lines else "does not tell its version"
+
+
+def _engine() -> Plain:
+    """A client on the PATH is no engine: only one that answers is."""
+    from thrum.sandbox.engine import find_engine
+
+    try:
+        text = f"docker engine {find_engine().version} answers"
+    except ThrumError as error:
+        return _row("engine", False, error.message, needed=False)
+    return _row("engine", True, text, needed=False)
 
 
 def _packages() -> Iterator[Plain]:

@@ -245,6 +245,8 @@ def _missing(project: Project, repo: RepoConfig, check: Check) -> list[str]:
     mounts = (*sandbox.mount_paths, *owner.mount_paths)
 
     def there(name: str) -> bool:
+        if sandbox.backend == "docker":
+            return True  # to look into an image takes a container; `thrum check` does
         seen = sight(name, mounts)
         return bool(seen.host if sandbox.backend == "none" else seen.inside)
 

@@ -1,28 +1,26 @@
 """What every sandbox promises, which there are, and `none`, the one that isolates nothing.
 
-`os-native` lives in `thrum.sandbox.bubblewrap`. An unknown or unavailable backend is an error, never a lesser sandbox.
+`os-native` lives in `thrum.sandbox.bubblewrap`, `docker` in `thrum.sandbox.docker`. An unknown or unavailable backend
+is an error, never a lesser sandbox.
 """
 
 from __future__ import annotations
 
-import contextlib
-import glob
 import logging
 import os
 import pwd
-import re
 import shutil
 import signal
-import tempfile
+import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Protocol, Self
 
 from thrum.config import SandboxConfig
 from thrum.errors import SandboxError
 from thrum.job import Ending, Job, Outcome
-from thrum.sandbox import cgroup, marks, process
+from thrum.sandbox import cgroup, homes, marks, process
 from thrum.values import dataclass
 
 log = logging.getLogger(__name__)
@@ -42,6 +40,10 @@ class Sandbox(Protocol):
     def uid(self) -> int | None:
         """The user id that files which a job may write must belong to; None: our own."""
 
+    @property
+    def image(self) -> str:
+        """The id of the image that holds the programs; empty where they are the host's."""
+
     def run(
         self,
         job: Job,
@@ -60,7 +62,11 @@ class Sandbox(Protocol):
         """
 
     def which(self, program: str) -> str | None:
-        """Where the program is inside the sandbox, or None. A job's own paths add to it."""
+        """Where the program is inside the sandbox, or None. A job's own paths add to it.
+
+        Raises:
+            SandboxError: the sandbox has to be asked, and does not work any more.
+        """
 
     def describe(self) -> dict[str, Any]:
         """What binds here and what does not, as plain data: `backend`, `uid`, `limits` (each with its means),
@@ -77,20 +83,30 @@ class Sandbox(Protocol):
 
 
 def sweep(prefix: str) -> int:
-    """Kill every process that a sandbox started whose owner's name begins with `prefix`; how many those were.
+    """Kill every process and container that a sandbox started whose owner's name begins with `prefix`; how many.
 
     For the time after a crash, before anything of that prefix is started again. Neither we nor our ancestors are
-    touched. Control groups that were left empty and homes that were left over go, too.
+    touched. Control groups that were left empty and homes that were left over go, too. No engine is asked where no
+    container can be left; one that does not answer is a warning, and asked again by the next sweep.
     """
     killed = marks.sweep(prefix)
     cgroup.remove_empty(prefix)
-    for home in glob.glob(os.path.join(tempfile.gettempdir(), f"{_home_prefix(prefix)}*")):
-        if os.lstat(home).st_uid == os.getuid():
-            _remove_tree(home)
+    left = homes.left(prefix)
+    owners = {home: owner for home in left if (owner := homes.owner_of_containers(home)).startswith(prefix) and owner}
+    if owners:
+        from thrum.sandbox.engine import remove_owned
+
+        try:
+            killed += remove_owned(sorted(set(owners.values())))
+        except SandboxError as error:
+            log.warning("containers may be left over", extra={"owners": list(owners.values()), "why": error.message})
+            left = [home for home in left if home not in owners]
+    for home in left:
+        homes.remove(home)
     return killed
 
 
-BACKENDS = ("os-native", "none")
+BACKENDS = ("os-native", "docker", "none")
 
 
 def open_sandbox(
@@ -106,6 +122,12 @@ def open_sandbox(
     Raises:
         SandboxError: the backend is unknown, is not available here, or cannot enforce the limits.
     """
+    if sys.platform != "linux" and config.backend in BACKENDS:
+        raise SandboxError(
+            f"the sandbox {config.backend!r} needs Linux, and this is {sys.platform}: its processes are held by means "
+            "that no other system has",
+            remedy="run Thrum on Linux, or in a virtual machine with Linux",
+        )
     match config.backend:
         case "none":
             return NoSandbox(config, name=name, mask=mask)
@@ -114,6 +136,10 @@ def open_sandbox(
             from thrum.sandbox.bubblewrap import Bubblewrap
 
             return Bubblewrap(config, name=name, private=private, mask=mask)
+        case "docker":
+            from thrum.sandbox.docker import Docker
+
+            return Docker(config, name=name, private=private, mask=mask)
     raise SandboxError(
         f"there is no sandbox backend {config.backend!r}",
         remedy=f"set [sandbox] backend to one of: {', '.join(BACKENDS)}",
@@ -132,6 +158,7 @@ class NoSandbox:
 
     name = "none"
     uid: int | None = None
+    image = ""
 
     def __init__(self, config: SandboxConfig, *, name: str, mask: tuple[str, ...] = ()) -> None:
         self._config = config
@@ -150,7 +177,7 @@ class NoSandbox:
     ) -> Outcome:
         if job.allow and not job.network:
             log.warning(_OPEN, extra={"sandbox": self._mark, "allow": job.allow})
-        with self._busy, _private_home(self._mark) as home:
+        with self._busy, homes.private(self._mark) as home:
             env = {**_own_environment(home), **job.env, marks.MARK: self._mark}
             found = _which(job.argv[0], env["PATH"], job.cwd)
             if found is None:
@@ -218,32 +245,3 @@ def _own_environment(home: str) -> dict[str, str]:
 def _which(program: str, path: str, cwd: str) -> str | None:
     """Where a program is, absolute; one with a slash in it is looked for from `cwd`."""
     return shutil.which(os.path.join(cwd, program) if "/" in program else program, path=path)
-
-
-def _home_prefix(name: str) -> str:
-    return f"thrum-home-{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}"
-
-
-@contextlib.contextmanager
-def _private_home(name: str) -> Iterator[str]:
-    home = tempfile.mkdtemp(prefix=f"{_home_prefix(name)}-")
-    try:
-        yield home
-    finally:
-        _remove_tree(home)
-
-
-def _remove_tree(root: str) -> None:
-    """Remove what a job left, directories without write permission included (some package caches are)."""
-    shutil.rmtree(root, ignore_errors=True)
-    if not os.path.exists(root):
-        return
-    os.chmod(root, 0o700)
-    for parent, directories, _ in os.walk(root):
-        for name in directories:
-            path = os.path.join(parent, name)
-            if not os.path.islink(path):
-                os.chmod(path, 0o700)
-    shutil.rmtree(root, ignore_errors=True)
-    if os.path.exists(root):
-        log.warning("a job's private home could not be removed", extra={"path": root})

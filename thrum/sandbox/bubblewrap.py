@@ -59,7 +59,7 @@ _BUBBLEWRAPS_OWN = 2
 _NESTING_SINCE = (0, 8)
 """The version that knows --disable-userns; before it, the seccomp filter alone refuses nested user namespaces."""
 _LOADER_VARIABLES = re.compile(r"LD_|GLIBC_|MALLOC_|GCONV_PATH$|LOCPATH$|NLSPATH$")
-_ENDS_A_PROGRAM = frozenset(
+ENDS_A_PROGRAM = frozenset(
     number
     for number in signal.valid_signals()
     if number not in {signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH}
@@ -71,6 +71,7 @@ class Bubblewrap:
     """The `os-native` sandbox; see `thrum.sandbox.Sandbox` for what each method promises."""
 
     name = "os-native"
+    image = ""
 
     def __init__(
         self, config: SandboxConfig, *, name: str, private: tuple[str, ...] = (), mask: tuple[str, ...] = ()
@@ -325,7 +326,7 @@ class Bubblewrap:
             said = outcome.tail.strip() or f"bubblewrap: {outcome.reason}"
             return replace(outcome, ending=Ending.NOT_STARTED, exit_code=None, reason=said.splitlines()[-1])
         number = outcome.signal or ((outcome.exit_code or 0) - 128)
-        if number in _ENDS_A_PROGRAM:
+        if number in ENDS_A_PROGRAM:
             outcome = replace(outcome, exit_code=None, signal=number)
             outcome = replace(outcome, reason=process.ended_by_itself(launch, None, number))
         if outcome.ok:
