@@ -157,6 +157,7 @@ def thrum() -> None:
         "diff": "reading:diff",
         "log": "reading:log",
         "prompt": "reading:prompt",
+        "export": "exporting:export",
         "approve": "deciding:approve",
         "reject": "deciding:reject",
         "retry": "deciding:retry",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,6 +15,7 @@ from thrum.errors import NotFoundError
 
 if TYPE_CHECKING:
     from thrum.desk import Desk
+    from thrum.transcript import Entry
 
 LOOK_EVERY_S = 1.0
 """How often a log that is followed asks whether the attempt has ended."""
@@ -61,8 +62,9 @@ def _coloured(line: str) -> str:
 @click.argument("task", metavar="ID")
 @click.option("--attempt", type=click.IntRange(1), default=None, help="Another attempt than the latest.")
 @click.option("--follow", "-f", is_flag=True, help="Go on until the attempt ends.")
-def log(task: str, attempt: int | None, follow: bool) -> None:
-    """Show what the agent of a task's attempt printed.
+@click.option("--raw", is_flag=True, help="As it was printed, also where that is JSON for programs.")
+def log(task: str, attempt: int | None, follow: bool, raw: bool) -> None:
+    """Show what the agent of a task's attempt said and did.
 
     Of an attempt that is under way only what comes from now on can be shown (--follow); afterwards all of it.
     """
@@ -70,7 +72,7 @@ def log(task: str, attempt: int | None, follow: bool) -> None:
     with session.connected([session.owner(task)]) as desk:
         chosen = _attempt(desk.task(task), attempt)
         if chosen["ending"] is not None:
-            _print_kept(desk, task, chosen)
+            _print_kept(desk, task, chosen, raw=raw)
         elif follow:
             _follow(desk, task, chosen["token"])
         else:
@@ -92,23 +94,40 @@ def _attempt(view: dict[str, Any], wanted: int | None) -> dict[str, Any]:
     return dict(found)
 
 
-def _print_kept(desk: Desk, task: str, attempt: dict[str, Any]) -> None:
-    pieces: list[str] = []
-    total = 0
+def _print_kept(desk: Desk, task: str, attempt: dict[str, Any], *, raw: bool) -> None:
+    from thrum.records import to_plain
+    from thrum.transcript import entries, understood
+
+    text, total = "", 0
     for piece in _kept(desk, task, attempt["output_digest"]):
-        total = piece["total_bytes"]
-        if invocation().json:
-            pieces.append(piece["text"])
-        else:
-            _write(piece["text"])
+        text, total = text + piece["text"], piece["total_bytes"]
+    told = list(entries(text))
     if invocation().json:
         shown = {name: attempt[name] for name in ("ending", "reason", "exit_code", "output_bytes")}
-        console.emit({"task": task, "attempt": attempt["token"], **shown, "text": "".join(pieces)})
+        value = {"task": task, "attempt": attempt["token"], **shown, "text": text, "transcript": to_plain(told)}
+        console.emit(value)
         return
+    if raw or not understood(told):
+        _write(text)
+    else:
+        console.say("\n".join(_entry_lines(told)))
     if not attempt["output_bytes"]:
         console.note(f"The agent of attempt {attempt['token']} printed nothing.")
     elif attempt["output_bytes"] > total:
         console.tell_warning(f"{total} of {attempt['output_bytes']} bytes were kept")
+
+
+def _entry_lines(told: Iterable[Entry]) -> Iterator[str]:
+    colours = {"said": "", "did": "cyan", "failed": "red"}
+    for entry in told:
+        head = f"{entry.kind} {entry.tool}".rstrip()
+        yield console.paint(f"[{head}]", colours.get(entry.kind, "bright_black"), bold=entry.kind == "said")
+        yield console.clean(entry.text.rstrip("\n"))
+
+
+def kept_text(desk: Desk, task: str, digest: str) -> str:
+    """A kept output, whole."""
+    return "".join(piece["text"] for piece in _kept(desk, task, digest))
 
 
 def _kept(desk: Desk, task: str, digest: str) -> Iterator[dict[str, Any]]:
@@ -132,7 +151,7 @@ def prompt(task: str, attempt: int | None) -> None:
         chosen = _attempt(desk.task(task), attempt)
         if not chosen["prompt_digest"]:
             raise NotFoundError(f"attempt {chosen['token']} of {task} has no prompt yet", remedy="it is being prepared")
-        text = "".join(piece["text"] for piece in _kept(desk, task, chosen["prompt_digest"]))
+        text = kept_text(desk, task, chosen["prompt_digest"])
     if invocation().json:
         console.emit({"task": task, "attempt": chosen["token"], "prompt": text})
     else:
