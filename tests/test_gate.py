@@ -147,6 +147,28 @@ def test_a_runner_that_ran_no_test_fails_where_tests_are_expected(house: House) 
     assert (result.verdict, result.exit_code, result.reason) == (FAILED, 0, "unittest ran no test")
 
 
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        ("true", "no known test runner says how many tests it ran"),
+        ("echo all good", "no known test runner"),
+        ("printf 'running 2 tests\\ntest a ... '", "cargo test was ended before it said"),
+        ("printf 'Ran 1 test in 0.000s\\n\\nOK\\ntest_a (t.T.test_a) ... '", "unittest was ended before it said"),
+    ],
+)
+def test_a_run_that_tells_of_no_test_fails_where_tests_are_expected(house: House, command: str, why: str) -> None:
+    assert house.check(command).verdict is PASSED
+    result = house.check(command, expect_tests=True)
+    assert (result.verdict, result.exit_code) == (FAILED, 0)
+    assert why in result.reason
+
+
+def test_silence_comes_with_what_to_do_about_it(house: House) -> None:
+    mine, built_in = house.report(*(a_check("true", name=name, expect_tests=True) for name in ("mine", "test"))).checks
+    assert "(junit in [checks.mine]), or say there expect_tests = false" in mine.reason
+    assert "(test_junit in [[repo]]), or say there expect_tests = false" in built_in.reason
+
+
 # --- Checkouts ----------------------------------------------------------------------------------------------------
 
 

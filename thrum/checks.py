@@ -201,8 +201,9 @@ def _named_check(project: Project, repo: RepoConfig, name: str, timeout_s: float
         if prover:
             limit_s, proof = timeout_s, repo.proof
             return Check(name=name, command="", repo=repo.name, timeout_s=limit_s, prover=prover, obligations=proof)
-        expect_tests = key == "test_cmd"
-        return Check(name=name, command=command, repo=repo.name, timeout_s=timeout_s, expect_tests=expect_tests)
+        plain = Check(name=name, command=command, repo=repo.name, timeout_s=timeout_s)
+        tests = key == "test_cmd"
+        return replace(plain, expect_tests=repo.expect_tests, junit=repo.test_junit) if tests else plain
     own = project.pipeline.checks[name]
     return Check(
         name=name,

@@ -44,6 +44,11 @@ class RepoConfig:
     """Agents at work on this repository at once; 0 means `engine.per_repo_limit`."""
     build_cmd: Command = ""
     test_cmd: Command = ""
+    """It must have run a test, as its runner's words or its report tell."""
+    test_junit: str = ""
+    """Path in the checkout of a JUnit report that `test_cmd` leaves there: for a runner that Thrum does not know."""
+    expect_tests: bool = True
+    """False: `test_cmd` passes with its exit code alone, also where it ran no test."""
     lint_cmd: Command = ""
     fmt_cmd: Command = ""
     verify_cmd: Command = ""
@@ -197,7 +202,7 @@ class CheckConfig:
     network: bool = False
     """Whether it reaches the network; what it says is then never taken over for landing."""
     expect_tests: bool = False
-    """True: a run in which no test was executed has failed."""
+    """True: a run that does not tell of a test that was executed has failed."""
     junit: str = ""
     """Path in the checkout of a JUnit report that the run leaves there."""
 

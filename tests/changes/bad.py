@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.changes import HELD, Change
-from tests.changes.repositories import CORE, FORMAT, MAKE, OLD, PYPROJECT, TAKE, WORDS_CORE
+from tests.changes.repositories import CORE, FORMAT, MAKE, OLD, PYPROJECT, SHEETS_CORE, TAKE, WORDS_CORE
 
 WRONG = CORE.replace("return sum(numbers)", "return sum(numbers[1:])")
 """Fails the tests, and the smoke run."""
@@ -303,6 +303,34 @@ PIPED = (
     ),
 )
 
+
+def in_the_sheets(name: str, body: str, said: str) -> Change:
+    """Wrong code in the repository whose check is a script, with something that it does when it is imported."""
+    source = SHEETS_CORE.replace('"""Sheets."""', f'"""Sheets."""\n\n{body}').replace("rows * columns", "rows")
+    return Change(name=name, repo="sheets", files={"sheets.py": source}, stopped="quality: test", said=said)
+
+
+SCRIPTED = (
+    Change(
+        name="wrong-behind-a-script",
+        repo="sheets",
+        files={"sheets.py": SHEETS_CORE.replace("rows * columns", "rows")},
+        stopped="quality: test",
+        said="test_cells",
+    ),
+    in_the_sheets("exits-with-0-behind-a-script", "import os\n\nos._exit(0)", said="no known test runner"),
+    Change(
+        name="a-test-that-exits-with-0-behind-a-script",
+        repo="sheets",
+        files={
+            "test_a.py": "import os\nimport unittest\n\n\nclass A(unittest.TestCase):\n"
+            "    def test_first(self) -> None:\n        os._exit(0)\n"
+        },
+        stopped="quality: test",
+        said="unittest was ended before",
+    ),
+)
+
 NEIGHBOURS = (
     Change(
         name="another-name-for-the-neighbour",
@@ -348,4 +376,4 @@ NEIGHBOURS = (
     ),
 )
 
-BAD = (*PLAIN, *NO_TESTS, *BLINDING, *ABUSES, *PIPED, *NEIGHBOURS)
+BAD = (*PLAIN, *NO_TESTS, *BLINDING, *ABUSES, *PIPED, *SCRIPTED, *NEIGHBOURS)

@@ -13,7 +13,7 @@ from pathlib import Path
 from thrum.checking.artifacts import verdict_on
 from thrum.checking.rooms import Room
 from thrum.checking.turn import TAIL_CHARS, Turn, text_of
-from thrum.checks import fill, named_repos, programs
+from thrum.checks import BUILT_IN, fill, named_repos, programs
 from thrum.errors import NotFoundError
 from thrum.files import read_untrusted
 from thrum.gate import Check, CheckResult, Command, Tally, Verdict
@@ -69,13 +69,13 @@ def run(turn: Turn) -> CheckResult:
 
 
 def judge(check: Check, outcome: Outcome) -> tuple[Verdict, str]:
-    """The verdict on a run: passed is only what ran to its end, exited 0 and, where that is asked, ran a test."""
+    """The verdict on a run: passed is only what ran to its end, exited 0 and, where that is asked, told of a test that
+    it ran; what a report says that the check has is not asked here."""
     match outcome.ending:
         case Ending.NOT_FOUND | Ending.NOT_STARTED:
             return Verdict.COULD_NOT_RUN, outcome.reason
         case Ending.EXITED if outcome.exit_code == 0:
-            tail, command = outcome.tail, "" if check.junit else text_of(check.command)
-            short = (ran_nothing(tail) or cut_short(command, tail)) if check.expect_tests else ""
+            short = _short(check, _whole_lines(outcome)) if check.expect_tests else ""
             return (Verdict.FAILED, short) if short else (Verdict.PASSED, "")
         case _:
             return Verdict.FAILED, outcome.reason or f"exit code {outcome.exit_code}"
@@ -164,6 +164,19 @@ def _judged(turn: Turn, outcome: Outcome) -> tuple[Verdict, str, Tally | None]:
         if verdict is Verdict.PASSED and problem:
             verdict, reason = Verdict.FAILED, problem
     return verdict, reason, tests
+
+
+def _short(check: Check, output: str) -> str:
+    """Why a run that exited 0 does not count as one that executed a test; empty where it does."""
+    why = cut_short(output) or ran_nothing(output)
+    if why or check.junit or read_tests(output) is not None:
+        return why
+    built_in = check.name in BUILT_IN
+    table, key = ("[[repo]]", "test_junit") if built_in else (f"[checks.{check.name}]", "junit")
+    return (
+        "no known test runner says how many tests it ran: it was ended before, or it is not known; "
+        f"give it a JUnit report ({key} in {table}), or say there expect_tests = false if its exit code is enough"
+    )
 
 
 def _made(turn: Turn, job: Job, values: Mapping[str, str]) -> tuple[Verdict, str, dict[str, str]]:
