@@ -58,8 +58,8 @@ class RepoConfig:
     proof: Obligations = field(default_factory=Obligations)
     """`[repo.proof]`: what Gate 2 proves by itself, where there is no command for it."""
     protect: tuple[str, ...] = PROTECTED
-    """Patterns of paths; a change to one of them is listed first, and treated as `protected_change` says. Two entries
-    are no patterns: `<links and submodules>` and `<modules of Python>`."""
+    """Patterns of paths; a change to one of them is listed first, and treated as `protected_change` says. Three
+    entries are no patterns: `<links and submodules>`, `<modules of Python>` and `<scripts of commands>`."""
     protected_change: Literal["approve", "fail", "allow"] = "approve"
     """`approve`: lands only with `approve --including-protected`. `fail`: goes back to the agent. `allow`: is told."""
     run_cmd: Command = ("cargo", "run", "--release", "--")

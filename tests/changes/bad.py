@@ -331,6 +331,24 @@ SCRIPTED = (
     ),
 )
 
+SETTINGS = "addopts = -k total\npythonpath = ."
+PLUGIN = "[pytest11]\ngreen = tally.green\n"
+
+UNSEEN = tuple(
+    Change(name=name, repo=repo, files=files, stopped=HELD, said=said)
+    for name, repo, said, files in (
+        ("a-hidden-pytest-ini", "tally", ".pytest.ini", {".pytest.ini": f"[pytest]\n{SETTINGS}\n"}),
+        (
+            "a-plugin-by-its-metadata",
+            "tally",
+            "green-1.dist-info/entry_points.txt",
+            {"green-1.dist-info/entry_points.txt": PLUGIN, "tally/green.py": '"""Nothing yet."""\n'},
+        ),
+        ("a-script-of-the-check", "sheets", "ci/t.sh", {"ci/t.sh": "echo 'Ran 1 test in 0.000s'; echo; echo OK\n"}),
+        ("a-script-that-a-check-runs", "sheets", "bin/lint", {"bin/lint": "#!/bin/sh\nexit 0\n"}),
+    )
+)
+
 NEIGHBOURS = (
     Change(
         name="another-name-for-the-neighbour",
@@ -376,4 +394,4 @@ NEIGHBOURS = (
     ),
 )
 
-BAD = (*PLAIN, *NO_TESTS, *BLINDING, *ABUSES, *PIPED, *SCRIPTED, *NEIGHBOURS)
+BAD = (*PLAIN, *NO_TESTS, *BLINDING, *ABUSES, *PIPED, *SCRIPTED, *UNSEEN, *NEIGHBOURS)
