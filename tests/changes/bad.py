@@ -331,6 +331,14 @@ SCRIPTED = (
     ),
 )
 
+UNRUNNABLE = tuple(
+    Change(name=name, repo="sheets", files={}, script=script, stopped="quality: lint", said="bin/lint of the checkout")
+    for name, script in (
+        ("a-program-of-a-check-deleted", "rm bin/lint"),
+        ("a-program-of-a-check-not-executable", "chmod -x bin/lint"),
+    )
+)
+
 SETTINGS = "addopts = -k total\npythonpath = ."
 PLUGIN = "[pytest11]\ngreen = tally.green\n"
 
@@ -394,4 +402,4 @@ NEIGHBOURS = (
     ),
 )
 
-BAD = (*PLAIN, *NO_TESTS, *BLINDING, *ABUSES, *PIPED, *SCRIPTED, *UNSEEN, *NEIGHBOURS)
+BAD = (*PLAIN, *NO_TESTS, *BLINDING, *ABUSES, *PIPED, *SCRIPTED, *UNRUNNABLE, *UNSEEN, *NEIGHBOURS)

@@ -42,13 +42,13 @@ def run(turn: Turn) -> CheckResult:
     values = {"fixture": fixture, "output_dir": str(turn.output_dir)}
     values |= {f"repo:{name}": str(room.workspace.tree) for name, room in others.items()}
     command = fill(check.command, values)
-    missing = _missing(turn, command)
+    missing = _missing(turn)
     if missing:
         reason = f"the program {missing!r} is not to be found in the sandbox"
         return CheckResult(name=check.name, verdict=Verdict.COULD_NOT_RUN, reason=reason, command=text_of(command))
     output = turn.place / "output.log"
     job = _sampled(turn, replace(_job(turn, command, others), output_path=str(output)), command)
-    outcome = turn.room.sandbox.run(job, stop=turn.stop)
+    outcome = _outcome(turn, job)
     verdict, reason, tests = _judged(turn, outcome)
     made: dict[str, str] = {}
     if verdict is Verdict.PASSED:
@@ -95,9 +95,9 @@ def _others(turn: Turn) -> dict[str, Room]:
     return rooms
 
 
-def _missing(turn: Turn, command: Command) -> str:
-    wanted = programs(replace(turn.check, command=command))
-    return next((names[0] for names in wanted if not any(map(turn.room.sandbox.which, names))), "")
+def _missing(turn: Turn) -> str:
+    # Before placeholders are filled in: what lies behind one is no program of the machine.
+    return next((names[0] for names in programs(turn.check) if not any(map(turn.room.sandbox.which, names))), "")
 
 
 def _job(turn: Turn, command: Command, others: Mapping[str, Room]) -> Job:
@@ -118,6 +118,27 @@ def _job(turn: Turn, command: Command, others: Mapping[str, Room]) -> Job:
         wall_s=turn.check.timeout_s,
         tail_bytes=64 * 1024,
     )
+
+
+def _outcome(turn: Turn, job: Job) -> Outcome:
+    """How the job ended. A program of a checkout that is not there, or cannot be begun, has failed as a shell would
+    tell it: whoever changed the checkout can mend it, and the operator cannot."""
+    outcome = turn.room.sandbox.run(job, stop=turn.stop)
+    if outcome.ending not in (Ending.NOT_FOUND, Ending.NOT_STARTED) or not _of_a_checkout(turn, job):
+        return outcome
+    if outcome.ending is Ending.NOT_STARTED:
+        trial = turn.room.sandbox.run(replace(job, argv=("true",), output_path=""), stop=turn.stop)
+        if not trial.ok:
+            return outcome  # nothing begins there
+    code = 127 if outcome.ending is Ending.NOT_FOUND else 126
+    reason = f"exit code {code}: {job.argv[0]} of the checkout is not there, or cannot be run ({outcome.reason})"
+    return replace(outcome, ending=Ending.EXITED, exit_code=code, reason=reason)
+
+
+def _of_a_checkout(turn: Turn, job: Job) -> bool:
+    path = os.path.normpath(os.path.join(job.cwd, job.argv[0]))
+    trees = (turn.rooms.room(name).workspace.tree for name in turn.asked.vector if name in turn.rooms)
+    return "/" in job.argv[0] and any(Path(path).is_relative_to(place) for place in (*job.writable, *trees))
 
 
 # --- A share of the tests ---------------------------------------------------------------------------------------------
@@ -186,7 +207,7 @@ def _made(turn: Turn, job: Job, values: Mapping[str, str]) -> tuple[Verdict, str
     for artifact in turn.check.artifacts:
         filled = fill(artifact.compare, {**values, "artifact": str(turn.output_dir / artifact.path)})
         comparison = replace(job, argv=shell(filled), output_path="")
-        asked = partial(turn.room.sandbox.run, comparison, stop=turn.stop)
+        asked = partial(_outcome, turn, comparison)
         verdict, reason, digest = verdict_on(artifact, turn.output_dir, asked)
         digests |= {artifact.path: digest} if digest else {}
         if verdict is not Verdict.PASSED:
