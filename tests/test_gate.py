@@ -144,6 +144,15 @@ def test_a_program_of_the_checkout_that_cannot_be_run_has_failed(house: House, c
     assert "as expected" in made.reason
 
 
+def test_what_an_earlier_step_made_a_later_one_has_not_made(house: House) -> None:
+    made = (Artifact(path="a"),)
+    first = a_check("echo > {output_dir}/a", name="first", artifacts=made)
+    for command, verdict in (("true", FAILED), ("echo x > {output_dir}/a", PASSED)):
+        later = a_check(command, name="later", needs=("first",), artifacts=made)
+        report = house.report(first, later, gate=Gate.INTEGRATION)
+        assert [result.verdict for result in report.checks] == [PASSED, verdict], report
+
+
 def test_a_program_that_an_earlier_step_should_have_made_has_failed(house: House) -> None:
     asked = steps(("one", "true"))[0], a_check(("{output_dir}/program",), name="step 2", needs=("step 1",))
     assert [result.verdict for result in house.report(*asked, gate=Gate.INTEGRATION).checks] == [PASSED, FAILED]

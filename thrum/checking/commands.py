@@ -10,7 +10,7 @@ from functools import partial
 from importlib import resources
 from pathlib import Path
 
-from thrum.checking.artifacts import verdict_on
+from thrum.checking.artifacts import State, state, verdict_on
 from thrum.checking.rooms import Room
 from thrum.checking.turn import TAIL_CHARS, Turn, text_of
 from thrum.checks import BUILT_IN, fill, named_repos, programs
@@ -61,11 +61,12 @@ def _ran(turn: Turn) -> CheckResult:
         return CheckResult(name=check.name, verdict=Verdict.COULD_NOT_RUN, reason=reason, command=text_of(command))
     output = turn.place / "output.log"
     job = _sampled(turn, replace(_job(turn, command, others), output_path=str(output)), command)
+    before = {one.path: state(one, turn.output_dir) for one in check.artifacts}
     outcome = _outcome(turn, job)
     verdict, reason, tests = _judged(turn, outcome)
     made: dict[str, str] = {}
     if verdict is Verdict.PASSED:
-        verdict, reason, made = _made(turn, job, values)
+        verdict, reason, made = _made(turn, job, values, before)
     return CheckResult(
         name=check.name,
         verdict=verdict,
@@ -213,7 +214,9 @@ def _short(check: Check, output: str) -> str:
     )
 
 
-def _made(turn: Turn, job: Job, values: Mapping[str, str]) -> tuple[Verdict, str, dict[str, str]]:
+def _made(
+    turn: Turn, job: Job, values: Mapping[str, str], before: Mapping[str, State | None]
+) -> tuple[Verdict, str, dict[str, str]]:
     """What the artifacts say that the check must have made: passed, or what is wrong with the first that is not; and
     the digests of those that were looked at."""
     digests: dict[str, str] = {}
@@ -221,7 +224,7 @@ def _made(turn: Turn, job: Job, values: Mapping[str, str]) -> tuple[Verdict, str
         filled = fill(artifact.compare, {**values, "artifact": str(turn.output_dir / artifact.path)})
         comparison = replace(job, argv=shell(filled), output_path="")
         asked = partial(_outcome, turn, comparison)
-        verdict, reason, digest = verdict_on(artifact, turn.output_dir, asked)
+        verdict, reason, digest = verdict_on(artifact, turn.output_dir, asked, before[artifact.path])
         digests |= {artifact.path: digest} if digest else {}
         if verdict is not Verdict.PASSED:
             return verdict, reason, digests
