@@ -102,7 +102,8 @@ class EngineConfig:
     """How long altogether a task waits for rate limits and quotas before it has failed."""
     cache: bool = True
     """Whether a check that passed on a tree is taken over for the same tree while its setup, environment and
-    programs are the same. Never with the network, nor where `mount_paths` show what nobody can compare."""
+    programs are the same. Never with the network, without a sandbox, nor where `mount_paths` show what nobody can
+    compare."""
     pause_when_red: bool = False
     """Begin no task of a repository while the commit that they would be based on fails one of its checks itself."""
     attempt_limit_mb: AtLeastOne = 512

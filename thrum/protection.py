@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import posixpath
 import re
-import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 
-from thrum.checks import BUILT_IN, gate_config
+from thrum.checks import BUILT_IN, gate_config, simple_commands
 from thrum.config import Project, RepoConfig
 from thrum.fence import COMMANDS, LINKS, MODULES
 from thrum.gate import Command, Gate
@@ -75,7 +74,7 @@ def command_paths(project: Project, repo: RepoConfig) -> tuple[str, ...]:
         if at_home:
             found += _scripts(step.command or repo.run_cmd, interpreted=False)
         for artifact in step.artifacts:
-            words = [word for simple in _simple(artifact.compare) for word in simple]
+            words = [word for simple in simple_commands(artifact.compare) for word in simple]
             named = [word.removeprefix(prefix) for word in words if word.startswith(prefix)]
             here = [word for word in words if "/" in word] if at_home else []
             found += filter(None, map(_path, (*named, *here)))
@@ -104,14 +103,13 @@ _INLINE = re.compile(r"-[A-Za-z]*[cem]|--(?:test|eval)(?:=.*)?")
 """An option after which no script is run: a text, a module, the tests that follow."""
 _SCRIPT = re.compile(r".*\.(?:sh|bash|zsh|ksh|fish)")
 _SETTINGS = re.compile(r".*\.(?:toml|ini|cfg|conf|ya?ml|json5?|rc)|(?:.*/)?\.?\w+rc")
-_OPERATOR = re.compile(r"[;&|()<>\n]+")
 _BEFORE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=.*|env|exec|time|nice|nohup|command|!|if|then|else|do|while|until|\{")
 
 
 def _scripts(command: Command, *, interpreted: bool) -> Iterator[str]:
     """The paths of scripts and settings in the command, relative to where it begins."""
     folder = ""
-    for words in _simple(command):
+    for words in simple_commands(command):
         while words and _BEFORE.fullmatch(words[0]):
             words = words[1:]
         if words[:1] == ["cd"] and len(words) > 1:
@@ -144,27 +142,6 @@ def _given(words: Sequence[str]) -> list[str]:
         if not word.startswith("-") and ("/" in word or "." in word):
             return [word]
     return []
-
-
-def _simple(command: Command) -> list[list[str]]:
-    """The words of each simple command in it, for all that can be told without a shell."""
-    if not isinstance(command, str):
-        return [list(command)]
-    found: list[list[str]] = [[]]
-    for line in command.splitlines():
-        reader = shlex.shlex(line, posix=True, punctuation_chars=True)
-        reader.whitespace_split = True
-        reader.commenters = ""
-        try:
-            words = list(reader)
-        except ValueError:
-            words = line.split()
-        for word in (*words, ";"):
-            if _OPERATOR.fullmatch(word):
-                found.append([])
-            else:
-                found[-1].append(word)
-    return [words for words in found if words]
 
 
 def _path(word: str) -> str:
