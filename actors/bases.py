@@ -50,8 +50,11 @@ class Bases:
         """How often the check has run there."""
         return len(self._said.get(at, ()))
 
-    def remember(self, at: OnBase, result: CheckResult) -> None:
-        """Take in one run. One that could not run says nothing about the commit: it is tried anew the next time."""
+    def remember(self, at: OnBase, result: CheckResult, *, whole: bool = True) -> None:
+        """Take in one run. One that could not run says nothing about the commit: it is tried anew the next time.
+
+        One of a share of the tests, which is not `whole`, does not tell whether the commit is red.
+        """
         if result.verdict is Verdict.COULD_NOT_RUN:
             return
         runs = (*self._said.pop(at, ()), result)
@@ -59,6 +62,8 @@ class Bases:
         self._note_flaky(at.definition, runs)
         if len(self._said) > REMEMBERED:
             self._said.popitem(last=False)
+        if not whole:
+            return
         self._red.pop(result.name, None)
         if _failed_always(runs):
             self._red[result.name] = at.commit

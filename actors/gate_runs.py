@@ -214,7 +214,8 @@ class GateRuns:
     def _answered(self, run: _Run, reported: GateReported, now: float) -> None:
         name, part = run.owner(reported.run)
         if reported.run in part.on_base:
-            self.bases.remember(on_base(run.effect.base, part.asked.checks[0]), reported.checks[0])
+            check = part.asked.checks[0]
+            self.bases.remember(on_base(run.effect.base, check), reported.checks[0], whole=check.sample is None)
         elif reported.run == name:
             self._durations.update((check.name, check.duration_s) for check in reported.checks)
         if not part.settled and not run.ask_at.keys() & {*part.on_base, *part.again}:

@@ -48,7 +48,7 @@ def make_project(
         git(directory / name, "add", "-A")
         git(directory / name, "commit", "-q", "-m", "Begin")
         git(directory / name, "checkout", "-q", "-b", "mine")
-    keys = 'fmt_cmd = "true"\nlint_cmd = "true"\ntest_cmd = "true"\n' if gates else ""
+    keys = 'fmt_cmd = "true"\nlint_cmd = "true"\ntest_cmd = "true"\nexpect_tests = false\n' if gates else ""
     tables = [f'[[repo]]\nname = "{name}"\npath = "{name}"\n{keys}' for name in repos]
     (directory / "configs/repos.toml").write_text("\n".join(tables))
     (directory / "configs/pipeline.toml").write_text(

@@ -58,7 +58,7 @@ def make_project(directory: Path, sandbox: str, command: str) -> None:
     common.make_project(directory, (REPO,), sandbox=sandbox)
     keys = "".join(f'{key} = "{command}"\n' for key in ("fmt_cmd", "lint_cmd", "test_cmd"))
     with (directory / "configs/repos.toml").open("a") as repos:
-        repos.write(keys)
+        repos.write(f"{keys}expect_tests = false\n")
 
 
 class Bare:

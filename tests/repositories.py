@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 Files = Mapping[str, str | bytes | None]
@@ -35,11 +35,16 @@ def git(
     return ran.stdout.decode(errors="replace").strip()
 
 
-def make_repository(path: Path, files: Files | None = None, *, branch: str = "main") -> Path:
-    """A repository with one commit."""
+def make_repository(
+    path: Path, files: Files | None = None, *, branch: str = "main", programs: Collection[str] = ()
+) -> Path:
+    """A repository with one commit; those of the files that are `programs` can be run."""
     path.mkdir(parents=True)
     git(path, "init", "--quiet", f"--initial-branch={branch}")
-    commit(path, files or {"README": "hello\n"}, "Begin")
+    write(path, files or {"README": "hello\n"})
+    for name in {*programs} & {*(files or ())}:
+        (path / name).chmod(0o755)
+    commit(path, {}, "Begin")
     return path
 
 

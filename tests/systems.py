@@ -45,7 +45,7 @@ class System:
         repos: tuple[str, ...] = ("one",),
         sandbox: str = "none",
         agent: str = AGENT,
-        repo_keys: str = 'test_cmd = "true"',
+        repo_keys: str = 'test_cmd = "true"\nexpect_tests = false',
         pipeline: str = "",
     ) -> None:
         self.directory = directory

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from thrum.checking.artifacts import verdict_on
+from thrum.checking.artifacts import state, verdict_on
 from thrum.files import open_untrusted, read_untrusted
 from thrum.gate import Artifact, Verdict
 from thrum.job import Ending, Outcome
@@ -117,6 +117,22 @@ DIGEST = hashlib.sha256(b"made\n").hexdigest()
 
 def test_a_file_that_is_there_is_enough_where_nothing_else_is_asked(folder: Path) -> None:
     assert verdict_on(Artifact(path="made"), folder, never) == (PASSED, "", DIGEST)
+
+
+def test_a_file_that_was_there_before_in_the_same_state_was_not_made(folder: Path) -> None:
+    artifact = Artifact(path="made", sha256=DIGEST)
+    before = state(artifact, folder)
+    verdict, reason, _ = verdict_on(artifact, folder, never, before)
+    assert (verdict, reason) == (FAILED, "the artifact made was not made: it was there before the step")
+    times = (folder / "made").stat()
+    (folder / "made").write_bytes(b"made\n")
+    os.utime(folder / "made", ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert verdict_on(artifact, folder, never, before) == (PASSED, "", DIGEST), "as a copy that keeps times does"
+
+
+@pytest.mark.parametrize("path", ["missing", "link", "out/file", "pipe", "deep", "../secret"])
+def test_what_was_no_file_of_the_folder_has_no_state(folder: Path, path: str) -> None:
+    assert state(Artifact(path=path), folder) is None
 
 
 def test_a_digest_must_be_the_files_in_either_case(folder: Path) -> None:

@@ -59,6 +59,13 @@ def test_a_gate_has_the_checks_that_the_repository_has_commands_for() -> None:
     assert empty == ("lint",)
 
 
+def test_the_repository_says_whether_its_tests_are_expected_and_where_they_are_reported() -> None:
+    project = project_of(MELD | {"expect_tests": False, "test_junit": "out/r.xml"})
+    fmt, test = gate_checks(project, project.repos[0], Gate.QUALITY)[0]
+    assert (test.expect_tests, test.junit) == (False, "out/r.xml")
+    assert (fmt.expect_tests, fmt.junit) == (False, "")
+
+
 def test_other_names_of_built_in_checks_mean_the_same_commands() -> None:
     project = project_of(MELD, gates={"quality": {"checks": ["cargo_test", "cargo_fmt", "cargo_clippy"]}})
     checks, empty = gate_checks(project, project.repos[0], Gate.QUALITY)
@@ -281,6 +288,13 @@ def test_a_sound_configuration_has_notes_alone() -> None:
     found = findings(project_of(FULL, backends=[AGENT]))
     assert {finding.level for finding in found} == {"note"}
     assert [finding.text.split(" ")[1] for finding in found] == ["proof", "integration"]
+
+
+def test_tests_that_are_not_expected_are_told() -> None:
+    told = [one.text for one in findings(project_of(FULL | {"expect_tests": False}, backends=[AGENT]))]
+    assert "expect_tests = false: test_cmd passes with its exit code alone, also where it ran no test" in told
+    reported = FULL | {"expect_tests": False, "test_junit": "r.xml"}
+    assert not [one for one in findings(project_of(reported, backends=[AGENT])) if "expect_tests" in one.text]
 
 
 def test_the_trouble_with_a_repository_is_passed_on() -> None:

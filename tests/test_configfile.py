@@ -82,6 +82,7 @@ def step(extra: str) -> str:
         (repo("test_cmd = ' '"), "repo[0].test_cmd", "is blank", ""),
         (repo("test_cmd = ['', 'x']"), "repo[0].test_cmd[0]", "empty program", ""),
         (repo('test_cmd = "a\\u0000b"'), "repo[0].test_cmd", "NUL", ""),
+        (repo("test_junit = '../r.xml'"), "repo[0].test_junit[0]", "is no path below the repository's root", ""),
         (repo("setup_cmd = ' '"), "repo[0].setup_cmd", "is blank", ""),
         (repo("concurrency = -1"), "repo[0].concurrency", "must be from 0", ""),
         (repo("setup_timeout_s = 0"), "repo[0].setup_timeout_s", "must be from 0.01", ""),

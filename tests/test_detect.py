@@ -114,6 +114,13 @@ VENV = '"$THRUM_SETUP/venv/bin/python"'
             },
         ),
         (
+            {"package.json": '{"scripts": {"test": "npm run unit && npm run more", "more": "vitest", "unit": "x"}}'},
+            missing,
+            "Node",
+            {"test": "npm run test", "expect_tests": True},
+        ),
+        ({"package.json": '{"scripts": {"test": "ava"}}'}, missing, "Node", {"expect_tests": False}),
+        (
             {"package.json": '{"scripts": {"test": "echo \\"Error: no test specified\\" && exit 1"}}', "yarn.lock": ""},
             missing,
             "Node",
@@ -393,7 +400,8 @@ def test_the_draft_of_real_repositories_loads_and_says_what_was_found(
         ("Same_2", str(two), "trunk"),
     ]
     assert project.repos[0].setup_cmd == 'CARGO_HOME="$THRUM_SETUP/cargo" cargo fetch'
-    assert project.repos[1].test_cmd == "npm run test"
+    assert (project.repos[1].test_cmd, project.repos[1].expect_tests) == ("npm run test", False)
+    assert project.repos[0].expect_tests
     assert [backend.name for backend in project.pipeline.backends] == ["claude-code", "codex"]
     assert all(backend.enabled and backend.network is None for backend in project.pipeline.backends)
     assert [backend.command for backend in project.pipeline.backends] == ["claude", "codex"]

@@ -6,6 +6,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,12 +15,12 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.repositories import commit, git, make_repository
+from tests.repositories import commit, git, make_repository, write
 from tests.requirements import needs
 from thrum.checking import CheckRunner
 from thrum.config import EngineConfig, PipelineConfig, Project, RepoConfig, SandboxConfig
 from thrum.files import OutputStore
-from thrum.gate import Check, CheckResult, Gate, Verdict
+from thrum.gate import Artifact, Check, CheckResult, Gate, Verdict
 from thrum.messages.gates import GateReported, RunGate
 
 PASSED, FAILED, COULD_NOT_RUN = Verdict.PASSED, Verdict.FAILED, Verdict.COULD_NOT_RUN
@@ -112,6 +113,51 @@ def test_a_missing_program_could_not_run(house: House, command: str | tuple[str,
     assert "no-such-program" in result.reason
 
 
+NOT_RUN = {
+    "deleted": "chmod +x bin/other",
+    "not executable": "chmod -x bin/lint",
+    "a folder": "rm bin/lint; mkdir bin/lint; touch bin/lint/x",
+    "a link to nothing": "ln -sf /no/such bin/lint",
+    "no such interpreter": "echo '#!/no/such/program' > bin/lint",
+}
+
+
+@pytest.mark.parametrize("change", NOT_RUN.values(), ids=NOT_RUN)
+def test_a_program_of_the_checkout_that_cannot_be_run_has_failed(house: House, change: str) -> None:
+    files = {"bin/lint": "#!/bin/sh\nexit 0\n"} if "other" not in change else {"bin/other": "x"}
+    write(house.one, files)
+    for path in (house.one / "bin").iterdir():
+        path.chmod(0o755)
+    commit(house.one, {})
+    if "other" not in change:
+        assert house.check(("./bin/lint",)).verdict is PASSED
+    subprocess.run(["sh", "-c", change], cwd=house.one, check=True)
+    commit(house.one, {})
+    for command in (("./bin/lint", "x"), ("bin/lint",), "./bin/lint"):
+        result = house.check(command)
+        assert (result.verdict, result.exit_code in (126, 127)) == (FAILED, True), result
+    (made,) = house.report(
+        a_check("echo > {output_dir}/a", artifacts=(Artifact(path="a", compare=("./bin/lint", "{artifact}")),)),
+        gate=Gate.INTEGRATION,
+    ).checks
+    assert made.verdict is FAILED, made
+    assert "as expected" in made.reason
+
+
+def test_what_an_earlier_step_made_a_later_one_has_not_made(house: House) -> None:
+    made = (Artifact(path="a"),)
+    first = a_check("echo > {output_dir}/a", name="first", artifacts=made)
+    for command, verdict in (("true", FAILED), ("echo x > {output_dir}/a", PASSED)):
+        later = a_check(command, name="later", needs=("first",), artifacts=made)
+        report = house.report(first, later, gate=Gate.INTEGRATION)
+        assert [result.verdict for result in report.checks] == [PASSED, verdict], report
+
+
+def test_a_program_that_an_earlier_step_should_have_made_has_failed(house: House) -> None:
+    asked = steps(("one", "true"))[0], a_check(("{output_dir}/program",), name="step 2", needs=("step 1",))
+    assert [result.verdict for result in house.report(*asked, gate=Gate.INTEGRATION).checks] == [PASSED, FAILED]
+
+
 def test_a_program_that_is_missing_later_in_the_command_is_a_failure(house: House) -> None:
     result = house.check("true; no-such-program")
     assert (result.verdict, result.exit_code) == (FAILED, 127)
@@ -145,6 +191,28 @@ def test_a_runner_that_ran_no_test_fails_where_tests_are_expected(house: House) 
     assert house.check(ran_none).verdict is PASSED
     result = house.check(ran_none, expect_tests=True)
     assert (result.verdict, result.exit_code, result.reason) == (FAILED, 0, "unittest ran no test")
+
+
+@pytest.mark.parametrize(
+    ("command", "why"),
+    [
+        ("true", "no known test runner says how many tests it ran"),
+        ("echo all good", "no known test runner"),
+        ("printf 'running 2 tests\\ntest a ... '", "cargo test was ended before it said"),
+        ("printf 'Ran 1 test in 0.000s\\n\\nOK\\ntest_a (t.T.test_a) ... '", "unittest was ended before it said"),
+    ],
+)
+def test_a_run_that_tells_of_no_test_fails_where_tests_are_expected(house: House, command: str, why: str) -> None:
+    assert house.check(command).verdict is PASSED
+    result = house.check(command, expect_tests=True)
+    assert (result.verdict, result.exit_code) == (FAILED, 0)
+    assert why in result.reason
+
+
+def test_silence_comes_with_what_to_do_about_it(house: House) -> None:
+    mine, built_in = house.report(*(a_check("true", name=name, expect_tests=True) for name in ("mine", "test"))).checks
+    assert "(junit in [checks.mine]), or say there expect_tests = false" in mine.reason
+    assert "(test_junit in [[repo]]), or say there expect_tests = false" in built_in.reason
 
 
 # --- Checkouts ----------------------------------------------------------------------------------------------------

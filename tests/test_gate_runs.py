@@ -209,6 +209,20 @@ def test_a_landing_makes_the_branch_green() -> None:
     assert gate_runs.bases.red == {}
 
 
+def test_a_share_that_fails_on_the_base_makes_nothing_red() -> None:
+    plan = GatePlan(checks=(Check(name="test", command="pytest -q", repo="a"),), ratio=0.5)
+    gate_runs = GateRuns({Gate.QUALITY: plan})
+    gate_runs.begin(on("base"), 0.0)
+    [part] = gate_runs.due(0.0)
+    assert part.checks[0].sample is not None
+    gate_runs.report(failing(part, "t::a"), 1.0)
+    [control] = gate_runs.due(1.0)
+    finished = gate_runs.report(failing(control, "t::a"), 2.0)
+    assert finished is not None
+    assert finished[1].result.checks[0].on_base is FAILED
+    assert gate_runs.bases.red == {}
+
+
 # --- Order ----------------------------------------------------------------------------------------------------------
 
 

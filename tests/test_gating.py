@@ -473,6 +473,19 @@ def test_the_list_tells_what_is_configured_and_what_is_missing_here(pair: ThrumP
     assert "did you mean 'demo'?" in pair.command("gate", "list", "--repo", "demi", code=2).err
 
 
+def test_the_list_tells_what_a_setup_lacks_itself_and_what_it_may_yet_install(project: ThrumProject) -> None:
+    setup = "setup_cmd = 'no-such-installer --all'\nfmt_cmd = 'no-such-formatter .'\ntest_cmd = ['sh', 'x']"
+    project.configure(repo=setup)
+    rows = {row["check"]: row for row in project.json("gate", "list") if row["gate"] in ("setup", "quality")}
+    assert {name: row["status"] for name, row in rows.items()} == {
+        "setup_cmd": "missing: no-such-installer",
+        "fmt": "configured; to be seen after setup_cmd: no-such-formatter",
+        "lint": "configured",
+        "test": "configured",
+    }
+    assert (rows["fmt"]["missing"], rows["fmt"]["after_setup"]) == ([], ["no-such-formatter"])
+
+
 def test_the_list_shows_what_would_be_proven(project: ThrumProject) -> None:
     project.configure(repo='[repo.proof]\nsmt = ["proofs/*.smt2"]\nsolver = "no-such-solver"\n')
     row = next(row for row in project.json("gate", "list") if row["check"] == "verify")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from thrum.config import PipelineConfig, Project, RepoConfig
 from thrum.fence import MODULES, PROTECTED
 from thrum.globs import chosen, matched, matches, matching
-from thrum.protection import protected
+from thrum.protection import command_paths, patterns_of, protected
+from thrum.records import from_plain
 
 
 @pytest.mark.parametrize(
@@ -69,6 +73,41 @@ def test_each_pattern_is_told_what_it_matches() -> None:
         "theories/_CoqProject",
         ".gitattributes",
         "configs/pipeline.toml",
+        ".pytest.ini",
+        "a/pytest.toml",
+        ".pytest.toml",
+        "vite.config.ts",
+        "vitest.workspace.js",
+        "pylintrc",
+        ".pylintrc.toml",
+        ".golangci.yaml",
+        "web/biome.jsonc",
+        "pyrightconfig.json",
+        ".isort.cfg",
+        "e2e/playwright.config.ts",
+        "karma.conf.js",
+        "cypress.config.js",
+        ".taprc",
+        "go.work",
+        "app/build.gradle.kts",
+        "settings.gradle",
+        "core/pom.xml",
+        "Rakefile",
+        "Dockerfile.test",
+        ".tool-versions",
+        "theories/dune",
+        "dune-project",
+        ".travis.yml",
+        ".woodpecker/test.yml",
+        ".woodpecker.yml",
+        ".buildkite/pipeline.yml",
+        "ci/test.sh",
+        "x.dist-info/entry_points.txt",
+        "src/x.egg-info/entry_points.txt",
+        "poetry.lock",
+        "Cargo.lock",
+        "web/package-lock.json",
+        "go.sum",
     ],
 )
 def test_what_can_change_the_meaning_of_a_check_is_protected_unless_told_otherwise(path: str) -> None:
@@ -83,6 +122,11 @@ def test_ordinary_work_is_not_protected() -> None:
         "package.jsonld",
         "docs/Makefile.md",
         "app/configs/x.toml",
+        "scripts/convert.py",
+        "tools/gen/main.go",
+        "src/ci/x.py",
+        "src/lock.py",
+        "tests/karma/test_a.js",
     ]
     assert matched(ordinary, PROTECTED) == ()
 
@@ -126,6 +170,8 @@ def test_files_are_chosen_once_and_idle_globs_are_told() -> None:
     ("file", "shadows"),
     [
         ("pytest.py", True),
+        *((f"{name}.py", True) for name in ("black", "flake8", "isort", "pylint", "tox", "nox", "pytest_cov")),
+        ("pytest_asyncio/__init__.py", True),
         ("json.py", True),
         ("json/__init__.py", True),
         ("src/typing.py", True),
@@ -148,3 +194,69 @@ def test_links_are_protected_by_what_they_are_and_told_in_the_order_of_the_files
     files = ["a.py", "b", "conftest.py"]
     assert protected(files, ["b"], PROTECTED) == ("b", "conftest.py")
     assert protected(files, ["b"], ["**/conftest.py"]) == ("conftest.py",)
+
+
+# --- What commands name -----------------------------------------------------------------------------------------------
+
+
+def named(**keys: Any) -> tuple[str, ...]:
+    """What the commands of a repository `one` name; `steps` are Gate 3's, `checks` those of Gate 1 beside its own."""
+    steps, checks = keys.pop("steps", []), keys.pop("checks", {})
+    gates = {"quality": {"checks": ["test", *checks]}, "integration": {"steps": steps}}
+    repos = tuple(from_plain(RepoConfig, {"name": name, "path": f"/srv/{name}", **keys}) for name in ("one", "two"))
+    pipeline = from_plain(PipelineConfig, {"gates": gates, "checks": {**checks, "idle": {"command": "./idle"}}})
+    return command_paths(Project(directory="/srv", repos=repos, pipeline=pipeline), repos[0])
+
+
+@pytest.mark.parametrize(
+    ("command", "paths"),
+    [
+        ("tools/test.sh", ("tools/test.sh",)),
+        (["./tools/test", "src/a.py"], ("tools/test",)),
+        ("sh ci/t.sh", ("ci/t.sh",)),
+        ("bash -eu -o pipefail check", ("check",)),
+        (["bash", "-c", "sh ci/t.sh && ./more"], ("ci/t.sh", "more")),
+        ("A=1 env B=2 ./run | tee x.log", ("run",)),
+        ("cd sub && ./run; sh t.sh", ("sub/run", "sub/t.sh")),
+        ("source ci/env; . ./other", ("ci/env", "other")),
+        ("timeout 60 ci/t.sh", ("ci/t.sh",)),
+        ("python3 -X dev run_tests.py tests/a.py", ("run_tests.py",)),
+        ('"$THRUM_SETUP/venv/bin/python" ci/run.py', ("ci/run.py",)),
+        ("python3 -m pytest -q tests/test_a.py", ()),
+        ("pytest tests/test_a.py src/", ()),
+        ("node --test tests/a.test.js", ()),
+        ("node scripts/test.js", ("scripts/test.js",)),
+        ("mypy --config-file lint/types.ini src/a.py", ("lint/types.ini",)),
+        ("pytest -c ci.cfg --rootdir=x --cov-config=cov.toml", ("ci.cfg", "cov.toml")),
+        ("/usr/bin/test.sh ~/a.sh ../b.sh $X/c.sh *.sh", ()),
+        ("it's ./odd", ("odd",)),
+        ("true", ()),
+    ],
+)
+def test_the_scripts_and_settings_that_a_command_names_are_told_from_its_words(command: Any, paths: Any) -> None:
+    assert sorted(named(test_cmd=command)) == sorted(paths)
+    assert sorted(named(setup_cmd=command)) == sorted(paths)
+    assert sorted(named(checks={"mine": {"command": command}})) == sorted(paths)
+
+
+def test_a_step_names_its_scripts_but_not_the_work_and_a_comparison_names_what_it_compares_with() -> None:
+    compare = "sh judge {artifact} expected/a.out {repo:two}/theirs"
+    artifact = {"path": "a", "compare": compare}
+    one = {"repo": "One", "label": "a", "command": "python3 make.py | ./post.sh", "artifacts": [artifact]}
+    two = {
+        "repo": "two",
+        "label": "b",
+        "command": "./two.sh",
+        "artifacts": [{"path": "b", "compare": "cmp {repo:one}/x y"}],
+    }
+    assert sorted(named(steps=[one, two])) == ["expected/a.out", "judge", "post.sh", "x"]
+
+
+def test_they_are_protected_where_the_patterns_say_so() -> None:
+    one, own = (
+        from_plain(RepoConfig, {"name": name, "path": f"/srv/{name}", "test_cmd": "tools/test.sh", **keys})
+        for name, keys in (("one", {}), ("own", {"protect": ["*.v"]}))
+    )
+    project = Project(directory="/srv", repos=(one, own), pipeline=PipelineConfig())
+    assert protected(["a.py", "tools/test.sh"], [], patterns_of(project, one)) == ("tools/test.sh",)
+    assert patterns_of(project, own) == ("*.v",)

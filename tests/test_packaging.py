@@ -30,7 +30,7 @@ NEEDED = {
 """Which of the heavy packages the start of a process may load."""
 
 CONFIGS = {
-    "repos.toml": '[[repo]]\nname = "proj"\npath = "proj"\ntest_cmd = "true"\n',
+    "repos.toml": '[[repo]]\nname = "proj"\npath = "proj"\ntest_cmd = "true"\nexpect_tests = false\n',
     "pipeline.toml": '[sandbox]\nbackend = "none"\n[[backends]]\nname = "a"\ntype = "agent"\ncommand = "true"\n',
 }
 

@@ -13,6 +13,7 @@ import pytest
 
 from tests.desks import NOTHING, Desk
 from tests.repositories import commit, git, make_repository
+from tests.requirements import needs
 from thrum import inputs as i
 from thrum.actors.gate_runs import GatePlan
 from thrum.actors.results import MOST, Results
@@ -119,14 +120,13 @@ def test_they_outlive_the_actor() -> None:
 
 
 class Room:
-    """A runner for the checks of one repository; each run of `count` leaves a line."""
+    """A runner for the checks of one repository; each run of `one` prints another word."""
 
     def __init__(self, directory: Path, **sandbox: Any) -> None:
         self.repo = directory / "a"
         if not self.repo.exists():
             make_repository(self.repo, {"README": "hello\n"})
-        self.lines = directory / "lines"
-        config = SandboxConfig(backend="none", memory_limit_mb=0, pids_limit=0, **sandbox)
+        config = SandboxConfig(**{"backend": "os-native", "memory_limit_mb": 0, "pids_limit": 0, **sandbox})
         engine = EngineConfig(worktrees_dir=str(directory / "work"))
         self.project = Project(
             directory=str(directory),
@@ -138,21 +138,17 @@ class Room:
         )
 
     def ask(self, known: CheckResult | None = None, **check: Any) -> CheckResult:
-        wanted = Check(
-            **{"name": "count", "command": f"echo x >> {self.lines}", "repo": "a", "timeout_s": 30.0, **check}
-        )
+        command = "cat /proc/sys/kernel/random/uuid"
+        wanted = Check(**{"name": "one", "command": command, "repo": "a", "timeout_s": 30.0, **check})
         part = RunGate(
             run="r/1",
             gate=Gate.QUALITY,
             checks=(wanted,),
             vector={"a": git(self.repo, "rev-parse", "main")},
-            known={"count": known} if known else {},
+            known={"one": known} if known else {},
         )
         (result,) = self.runner.run(part, threading.Event()).checks
         return result
-
-    def runs(self) -> int:
-        return len(self.lines.read_text().splitlines())
 
 
 @pytest.fixture
@@ -162,13 +158,16 @@ def room(tmp_path: Path) -> Iterator[Room]:
     made.runner.close()
 
 
+@needs("bwrap")
 def test_a_check_with_the_same_fingerprint_does_not_run_again(room: Room) -> None:
     first = room.ask()
-    assert (first.verdict, first.cached, room.runs()) == (Verdict.PASSED, False, 1)
+    assert (first.verdict, first.cached, len(first.tail)) == (Verdict.PASSED, False, 37)
     again = room.ask(first)
-    assert (again.verdict, again.cached, room.runs()) == (Verdict.PASSED, True, 1)
+    assert (again.verdict, again.cached, again.tail) == (Verdict.PASSED, True, first.tail)
+    assert room.ask().tail != first.tail
 
 
+@needs("bwrap")
 def test_a_check_runs_again_where_anything_it_depends_on_is_another(room: Room, tmp_path: Path) -> None:
     first = room.ask()
     assert not room.ask(replace(first, fingerprint="another")).cached
@@ -178,6 +177,7 @@ def test_a_check_runs_again_where_anything_it_depends_on_is_another(room: Room, 
     assert room.ask(first).cached
 
 
+@needs("bwrap")
 def test_with_the_network_or_unknown_mounts_there_is_no_fingerprint(room: Room, tmp_path: Path) -> None:
     assert room.ask(network=True).fingerprint == ""
     mounted = Room(tmp_path, mount_paths=("/opt",))
@@ -185,6 +185,21 @@ def test_with_the_network_or_unknown_mounts_there_is_no_fingerprint(room: Room, 
     mounted.runner.close()
 
 
+def test_without_a_sandbox_nothing_is_taken_over(tmp_path: Path) -> None:
+    open_room = Room(tmp_path, backend="none")
+    assert open_room.ask().fingerprint == ""
+    open_room.runner.close()
+
+
+@needs("bwrap")
+def test_each_program_that_a_command_names_counts_not_the_first_alone(room: Room) -> None:
+    plain = room.ask(command="true; true")
+    assert plain.fingerprint == room.ask(command="true").fingerprint != ""
+    assert plain.fingerprint != room.ask(command="true; cat README | sort").fingerprint
+    assert plain.fingerprint != room.ask(command=("/usr/bin/env", "true")).fingerprint
+
+
+@needs("bwrap")
 def test_a_failure_has_no_fingerprint(room: Room) -> None:
     assert room.ask(command="false").fingerprint == ""
 
@@ -210,6 +225,23 @@ def test_a_fingerprint_tells_a_program_that_was_replaced_or_a_setup_made_anew(tm
     assert now() != setup_only
 
 
+def test_a_fingerprint_tells_a_package_that_was_brought_up_to_date(tmp_path: Path) -> None:
+    packages = tmp_path / "lib/python3.11/site-packages"
+    (packages / "tool").mkdir(parents=True)
+
+    def now() -> str:
+        return fingerprint({}, {}, [], [], [f"{tmp_path}/lib/python3*/*-packages"])
+
+    before = now()
+    assert now() == before
+    (packages / "tool-2.dist-info").mkdir()
+    installed = now()
+    assert installed != before
+    (packages / "tool/more.py").write_text("")
+    assert now() != installed
+
+
+@needs("bwrap")
 def test_another_commit_is_another_result(room: Room) -> None:
     first = room.ask()
     commit(room.repo, {"README": "changed\n"})

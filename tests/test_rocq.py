@@ -99,7 +99,7 @@ def test_all_kinds_of_proofs_are_asked_about_by_their_names(proving: Proving) ->
     Module Import M. Module Export N. Corollary c : 2 + 2 = 4. Proof. native_compute. reflexivity. Defined. End N.
     End M. Definition h (n : nat) := n.
     Add Morphism h with signature eq ==> eq as hm. Proof. intros; subst; reflexivity. Qed.
-    Lemma gone : False. Abort. Goal True. exact I. Qed. Example o : 1 = 1 := eq_refl.""")
+    Goal False. Abort. Goal True. exact I. Qed. Example o : 1 = 1 := eq_refl.""")
     assert proof.verdict is PASSED, proof.details
     for name in ("i", "f", "g", "d", "e", "M.N.c", "hm_Proper", "o"):
         assert f"Print Assumptions A.{name}." in proof.log
@@ -141,6 +141,16 @@ def test_admitted_and_admit_fail_with_their_places(proving: Proving) -> None:
     assert proof.reason == "A.v:4: Admitted (in A.b) (and 2 more)"
     assert proof.tests is not None
     assert (proof.tests.run, proof.tests.failing) == (3, ("A.b", "A.c"))
+
+
+def test_a_theorem_that_is_given_up_fails_unless_it_is_allowed_or_others_are_named(proving: Proving) -> None:
+    source = "Lemma good : 1 = 1. Proof. reflexivity. Qed.\nTheorem t : 1 = 2.\nProof.\nAbort.\n"
+    proof = proving(source)
+    assert says(proof, "A.v:4: Abort leaves it stated and unproven (in A.t)")
+    assert proof.tests is not None
+    assert proof.tests.failing == ("A.t",)
+    assert proving(source, axioms=("A.t",)).verdict is PASSED
+    assert proving(source, theorems=("A.good",)).verdict is PASSED
 
 
 def test_admit_fails_also_in_a_proof_that_is_called_complete(proving: Proving) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from thrum.gate import MOST_NAMES
 from thrum.gate import Tally as Said  # pytest takes any other name that begins so for tests of ours
-from thrum.runners import ran_nothing, read_tests
+from thrum.runners import cut_short, ran_nothing, read_tests
 from thrum.runners.tally import LONGEST_NAME
 
 PYTEST = "============================= test session starts ==============================\n"
@@ -83,6 +83,39 @@ def test_a_run_with_a_test_is_not_held_for_empty(output: str) -> None:
 def test_the_runner_is_named() -> None:
     assert ran_nothing(NOTHING["go, filtered"]) == "go test ran no test"
     assert ran_nothing(NOTHING["pytest, all skipped"]) == "pytest ran no test"
+
+
+CUT_SHORT = {
+    "pytest": f"{PYTEST}collected 3 items\n\ntest_a.py .",
+    "pytest, a second run": f"{PYTEST}collected 1 item\n\n=== 1 passed in 0.01s ===\n{PYTEST}collected 3 items\n",
+    "pytest, told to": f"{PYTEST}!!!!! _pytest.outcomes.Exit: done !!!!!\n=== 1 passed in 0.01s ===\n",
+    "unittest -v": "test_a (t.T.test_a) ... ok\ntest_b (t.T.test_b) ... ",
+    "unittest -v, with a text": "test_a (t.T.test_a)\nIt adds. ... ok\ntest_b (t.T.test_b) ... \x1b[0m",
+    "cargo": "     Running unittests src/lib.rs\n\nrunning 2 tests\n",
+    "cargo, then doc tests": "running 2 tests\n   Doc-tests a\n\nrunning 0 tests\n\ntest result: ok. 0 passed; 0 failed;\n",
+    "nextest": "    Starting 3 tests across 1 binary\n        PASS [   0.003s] a tests::b\n",
+    "go -v": "ok  \texample.com/a\t0.002s\n=== RUN   TestB\n",
+    "node, tap": "TAP version 13\nok 1 - a\n",
+    "node, spec": "ℹ tests 1\nℹ pass 1\n✔ b (0.5ms)\n",
+    "vitest": " RUN  v4.0.1 /src\n\n",
+}
+
+
+@pytest.mark.parametrize("output", CUT_SHORT.values(), ids=CUT_SHORT)
+def test_a_run_that_began_and_did_not_end_is_seen(output: str) -> None:
+    assert cut_short(output)
+
+
+@pytest.mark.parametrize("name", [path.stem for path in (Path(__file__).parent / "runner_outputs").iterdir()])
+def test_a_run_that_came_to_its_end_is_not_held_for_cut_short(name: str) -> None:
+    assert cut_short(printed(name)) == ""
+    assert cut_short(printed(name) * 2) == ""
+
+
+@pytest.mark.parametrize("number", [100, 2000])
+@pytest.mark.parametrize("name", [path.stem for path in (Path(__file__).parent / "runner_outputs").iterdir()])
+def test_nor_is_one_whose_beginning_is_lost(name: str, number: int) -> None:
+    assert cut_short(printed(name)[number:].partition("\n")[2]) == ""
 
 
 OUTPUTS = Path(__file__).parent / "runner_outputs"

@@ -124,6 +124,24 @@ def test_pytest_runs_just_the_chosen_tests(tmp_path: Path) -> None:
     assert result.fingerprint == "", "a share is never taken over"
 
 
+def test_a_share_whose_tests_are_all_skipped_is_run_as_a_whole(tmp_path: Path) -> None:
+    names = [f"test_it.py::test_{n}" for n in range(40)]
+    out = chosen(names, *SHARE)
+    skipped = "".join(f"{'@pytest.mark.skip' * (name in out)}\ndef test_{n}(): pass\n" for n, name in enumerate(names))
+    result = ran(
+        tmp_path, {"test_it.py": f"import pytest\n{skipped}"}, f"{sys.executable} -m pytest -q -p no:cacheprovider"
+    )
+    assert result.verdict is Verdict.PASSED, result.tail
+    assert result.tests is not None
+    assert (result.tests.run, result.tests.skipped) == (40 - len(out), len(out))
+
+
+def test_a_suite_whose_tests_are_all_skipped_fails_as_a_share_too(tmp_path: Path) -> None:
+    text = "import pytest\npytestmark = pytest.mark.skip\ndef test_a(): pass\ndef test_b(): pass\n"
+    result = ran(tmp_path, {"test_it.py": text}, f"{sys.executable} -m pytest -q -p no:cacheprovider")
+    assert (result.verdict, result.reason) == (Verdict.FAILED, "pytest ran no test")
+
+
 def ran(tmp_path: Path, files: dict[str, str], command: str) -> CheckResult:
     """What a share of the tests of these files says."""
     make_repository(tmp_path / "a", files)

@@ -127,7 +127,7 @@ def gate_check(place: Place, command: str = TEST) -> CheckResult:
     project = Project(directory=str(place.directory), repos=(place.repo,), pipeline=pipeline)
     outputs = OutputStore(place.directory / "outputs")
     runner = CheckRunner(project, outputs, place.directory / "gate", f"setups-gate-{secrets.token_hex(4)}")
-    check = Check(name="test", command=command, repo="repo", expect_tests=True, timeout_s=60)
+    check = Check(name="test", command=command, repo="repo", timeout_s=60)
     vector = {"repo": git(place.path, "rev-parse", "main")}
     try:
         asked = RunGate(run="repo-1/1/quality/1", gate=Gate.QUALITY, checks=(check,), vector=vector)
@@ -270,7 +270,7 @@ def test_a_task_of_a_repository_with_a_setup_lands(tmp_path: Path) -> None:
     """Its agent runs the tests with what is set up for agents, the gate with what is set up for gates."""
     agent = f'{TEST} || exit 1\ncase "$THRUM_SETUP" in */setup-agents/*) echo "$THRUM_TASK" > done.txt ;; esac\n'
     test = f'case "$THRUM_SETUP" in */setup-gates/*) {TEST} ;; *) exit 1 ;; esac'
-    keys = f"setup_cmd = \"sh install.sh\"\ntest_cmd = '{test}'"
+    keys = f"setup_cmd = \"sh install.sh\"\ntest_cmd = '{test}'\nexpect_tests = false"
     sandbox = "none" if missing("bwrap") or missing("cgroup-writable") else "os-native"
     pipeline = "[engine]\ngate_actors = 1\nmax_retries = 0"
     directory = tmp_path / "project"

@@ -86,6 +86,8 @@ def test_any_text_can_be_cut(source: str) -> None:
         "Lemma a : False. Admitted.",
         "Lemma a : False. Proof. admit. Defined.",
         "Lemma a : False. Proof. all: give_up. Abort.",
+        "Lemma a : 1 = 2. Proof. Abort.",
+        "Example a : 1 = 2. Abort All.",
         "Ltac done := admit.",
         "Admit Obligations of a.",
         "Unset Guard Checking.",
@@ -136,7 +138,7 @@ def test_what_weakens_a_proof_is_an_objection(source: str) -> None:
         'Extract Constant f => "g".',
         'Notation "x +++ ( y )" := (f x y). Infix "(+)" := f (at level 5).',
         'Definition s := "a(b" ++ """".',
-        "Lemma a : True. Proof. Abort.",
+        "Goal True. Abort. Section S. Let a : True. Abort. End S.",
         "Print Universes. Add Parametric Morphism : f with signature eq ==> eq as g.",
     ],
 )
@@ -151,6 +153,13 @@ def test_an_objection_names_its_line_and_its_theorem() -> None:
         (4, "admit leaves a goal unproven", "M.a", ("M.a",)),
         (5, "Admitted", "M.a", ("M.a",)),
     ]
+
+
+def test_a_theorem_that_is_given_up_is_named_and_told_apart() -> None:
+    source = "Module M.\nLemma a : 1 = 2.\nProof.\nAbort.\nEnd M.\nLemma b : 1 = 2.\nLemma c : 1 = 3.\nAbort All.\n"
+    found = [(place.line, place.theorem, place.declares, place.given_up) for place in read(source).places]
+    assert found == [(4, "M.a", ("M.a",), True), (8, "c", ("c",), True), (8, "b", ("b",), True)]
+    assert theorems(source) == []
 
 
 @pytest.mark.parametrize(
@@ -179,7 +188,7 @@ def test_theorems_are_named_with_their_modules_and_without_their_sections() -> N
     Module L := F M. Module Type U := T.
     Definition f : nat. exact 1. Defined. Definition g := 1. Example h : 1 = 1 := eq_refl.
     Lemma i : True with j : True. all: exact I. Qed.
-    Lemma k : let x := 1 in x = 1. Abort. Instance l : C. Proof. split. Qed.
+    Goal let x := 1 in x = 1. Abort. Instance l : C. Proof. split. Qed.
     Lemma m : True. exact I. Save n.
     """
     assert theorems(source) == ["a", "M.b", "M.N.d", "K.e", "f", "h", "i", "j", "l", "n"]

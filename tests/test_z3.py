@@ -373,6 +373,27 @@ def test_a_module_of_the_repository_is_not_taken_for_z3(bench: Callable[..., Wor
 
 
 @in_python
+@pytest.mark.parametrize(
+    "patch",
+    [
+        "z3.Not = z3.z3.Not = lambda formula, ctx=None: z3.BoolVal(False)",
+        "z3.Z3_mk_not = z3.z3.Z3_mk_not = z3.z3core.Z3_mk_not = lambda ctx, formula: z3.BoolVal(False).ast",
+        "z3.Solver = z3.z3.Solver = type('S', (), {'add': lambda s, f: 0, 'sexpr': lambda s: '(assert false)'})",
+        "z3.Solver.sexpr = lambda solver: '(assert false)'",
+        "z3.Solver.add = lambda solver, *formulas: z3.Solver.assert_exprs(solver, z3.BoolVal(False))",
+        "z3.is_bool = lambda formula: True",
+    ],
+)
+def test_code_under_test_that_puts_functions_of_its_own_into_z3_proves_nothing_by_it(
+    bench: Callable[..., Workbench], patch: str
+) -> None:
+    text = f"import lib\n{HEAD}def obligations():\n    yield 'wrong', x == y\n"
+    told = Obligations(python=("a.py",), interpreter=sys.executable, solver_timeout_s=20.0)
+    proof = prove(told, bench({"a.py": text, "lib.py": f"import z3\n{patch}\n"}))
+    assert proof.tests == gate.Tally(run=1, failed=1, failing=("a.py: wrong",)), proof.log
+
+
+@in_python
 def test_a_file_cannot_change_the_text_of_the_next(bench: Callable[..., Workbench]) -> None:
     rewrite = (
         "import pathlib\nnext = pathlib.Path(__file__).with_name('b.py')\nnext.write_text(next.read_text() + '#')\n"

@@ -201,8 +201,9 @@ def _named_check(project: Project, repo: RepoConfig, name: str, timeout_s: float
         if prover:
             limit_s, proof = timeout_s, repo.proof
             return Check(name=name, command="", repo=repo.name, timeout_s=limit_s, prover=prover, obligations=proof)
-        expect_tests = key == "test_cmd"
-        return Check(name=name, command=command, repo=repo.name, timeout_s=timeout_s, expect_tests=expect_tests)
+        plain = Check(name=name, command=command, repo=repo.name, timeout_s=timeout_s)
+        tests = key == "test_cmd"
+        return replace(plain, expect_tests=repo.expect_tests, junit=repo.test_junit) if tests else plain
     own = project.pipeline.checks[name]
     return Check(
         name=name,
@@ -292,6 +293,28 @@ def first_program(command: Command) -> str:
     return _worth_looking_for(words[0]) if words else ""
 
 
+def simple_commands(command: Command) -> list[list[str]]:
+    """The words of each simple command in it, for all that can be told without a shell."""
+    if not isinstance(command, str):
+        return [list(command)]
+    found: list[list[str]] = [[]]
+    for line in command.splitlines():
+        reader = shlex.shlex(line, posix=True, punctuation_chars=True)
+        reader.whitespace_split = True
+        reader.commenters = ""
+        try:
+            words = list(reader)
+        except ValueError:
+            words = line.split()
+        for word in (*words, ";"):
+            if _OPERATOR.fullmatch(word):
+                found.append([])
+            else:
+                found[-1].append(word)
+    return [words for words in found if words]
+
+
+_OPERATOR = re.compile(r"[;&|()<>\n]+")
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
 _BUILT_INTO_BASH = re.compile(
     "alias|case|cd|command|declare|echo|eval|exit|export|false|for|function|if|printf|pwd|read|return|set|shopt|source"

@@ -44,6 +44,11 @@ class RepoConfig:
     """Agents at work on this repository at once; 0 means `engine.per_repo_limit`."""
     build_cmd: Command = ""
     test_cmd: Command = ""
+    """It must have run a test, as its runner's words or its report tell."""
+    test_junit: str = ""
+    """Path in the checkout of a JUnit report that `test_cmd` leaves there: for a runner that Thrum does not know."""
+    expect_tests: bool = True
+    """False: `test_cmd` passes with its exit code alone, also where it ran no test."""
     lint_cmd: Command = ""
     fmt_cmd: Command = ""
     verify_cmd: Command = ""
@@ -53,8 +58,8 @@ class RepoConfig:
     proof: Obligations = field(default_factory=Obligations)
     """`[repo.proof]`: what Gate 2 proves by itself, where there is no command for it."""
     protect: tuple[str, ...] = PROTECTED
-    """Patterns of paths; a change to one of them is listed first, and treated as `protected_change` says. Two entries
-    are no patterns: `<links and submodules>` and `<modules of Python>`."""
+    """Patterns of paths; a change to one of them is listed first, and treated as `protected_change` says. Three
+    entries are no patterns: `<links and submodules>`, `<modules of Python>` and `<scripts of commands>`."""
     protected_change: Literal["approve", "fail", "allow"] = "approve"
     """`approve`: lands only with `approve --including-protected`. `fail`: goes back to the agent. `allow`: is told."""
     run_cmd: Command = ("cargo", "run", "--release", "--")
@@ -97,7 +102,8 @@ class EngineConfig:
     """How long altogether a task waits for rate limits and quotas before it has failed."""
     cache: bool = True
     """Whether a check that passed on a tree is taken over for the same tree while its setup, environment and
-    programs are the same. Never with the network, nor where `mount_paths` show what nobody can compare."""
+    programs are the same. Never with the network, without a sandbox, nor where `mount_paths` show what nobody can
+    compare."""
     pause_when_red: bool = False
     """Begin no task of a repository while the commit that they would be based on fails one of its checks itself."""
     attempt_limit_mb: AtLeastOne = 512
@@ -199,7 +205,7 @@ class CheckConfig:
     network: bool = False
     """Whether it reaches the network; what it says is then never taken over for landing."""
     expect_tests: bool = False
-    """True: a run in which no test was executed has failed."""
+    """True: a run that does not tell of a test that was executed has failed."""
     junit: str = ""
     """Path in the checkout of a JUnit report that the run leaves there."""
 

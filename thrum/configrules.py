@@ -117,6 +117,8 @@ def _repo_command_faults(repo: RepoConfig, at: Path) -> Iterator[RecordError]:
             yield RecordError(f"there is a {other} too; which one is to prove it?", path=(*at, "proof", key))
     for key, patterns in (("smt", proof.smt), ("python", proof.python), ("rocq", proof.rocq)):
         yield from _pattern_faults(patterns, (*at, "proof", key))
+    if repo.test_junit:
+        yield from _pattern_faults((repo.test_junit,), (*at, "test_junit"))
     yield from _pattern_faults(repo.protect, (*at, "protect"))
 
 

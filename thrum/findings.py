@@ -59,6 +59,7 @@ def problems(
     for repo in project.repos:
         found += _repository(repo, repository_problem, exists)
         found += _gates(project, repo)
+        found += _tests(repo)
         found += _programs(project, repo, which)
     found += _implementer(project, which, exists, environ)
     found += _other_roles(project)
@@ -99,6 +100,16 @@ def _gates(project: Project, repo: RepoConfig) -> Iterator[Finding]:
                 text=why or f"gate {gate} is not configured: it has nothing to run",
                 remedy=f"Set {keys}." if keys else f"Name {kind} in [gates.{gate}].",
             )
+
+
+def _tests(repo: RepoConfig) -> Iterator[Finding]:
+    if repo.test_cmd and not repo.expect_tests and not repo.test_junit:
+        yield Finding(
+            level="note",
+            where=f"{REPOS}: {repo.name}",
+            text="expect_tests = false: test_cmd passes with its exit code alone, also where it ran no test",
+            remedy="Have it leave a JUnit report (test_junit), and take the key out.",
+        )
 
 
 def _programs(project: Project, repo: RepoConfig, which: Which) -> Iterator[Finding]:

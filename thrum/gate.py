@@ -104,7 +104,7 @@ class Check:
     env: dict[str, str] = field(default_factory=dict)
     network: bool = False
     expect_tests: bool = False
-    """True: a run in which no test was executed has failed."""
+    """True: a run that does not tell of a test that was executed has failed."""
     junit: str = ""
     """A JUnit report that the run leaves in its checkout: what it says of failed tests, and of none, counts."""
     artifacts: tuple[Artifact, ...] = ()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.changes import HELD, Change
-from tests.changes.repositories import CORE, FORMAT, MAKE, OLD, PYPROJECT, TAKE, WORDS_CORE
+from tests.changes.repositories import CORE, FORMAT, MAKE, OLD, PYPROJECT, SHEETS_CORE, TAKE, WORDS_CORE
 
 WRONG = CORE.replace("return sum(numbers)", "return sum(numbers[1:])")
 """Fails the tests, and the smoke run."""
@@ -303,6 +303,60 @@ PIPED = (
     ),
 )
 
+
+def in_the_sheets(name: str, body: str, said: str) -> Change:
+    """Wrong code in the repository whose check is a script, with something that it does when it is imported."""
+    source = SHEETS_CORE.replace('"""Sheets."""', f'"""Sheets."""\n\n{body}').replace("rows * columns", "rows")
+    return Change(name=name, repo="sheets", files={"sheets.py": source}, stopped="quality: test", said=said)
+
+
+SCRIPTED = (
+    Change(
+        name="wrong-behind-a-script",
+        repo="sheets",
+        files={"sheets.py": SHEETS_CORE.replace("rows * columns", "rows")},
+        stopped="quality: test",
+        said="test_cells",
+    ),
+    in_the_sheets("exits-with-0-behind-a-script", "import os\n\nos._exit(0)", said="no known test runner"),
+    Change(
+        name="a-test-that-exits-with-0-behind-a-script",
+        repo="sheets",
+        files={
+            "test_a.py": "import os\nimport unittest\n\n\nclass A(unittest.TestCase):\n"
+            "    def test_first(self) -> None:\n        os._exit(0)\n"
+        },
+        stopped="quality: test",
+        said="unittest was ended before",
+    ),
+)
+
+UNRUNNABLE = tuple(
+    Change(name=name, repo="sheets", files={}, script=script, stopped="quality: lint", said="bin/lint of the checkout")
+    for name, script in (
+        ("a-program-of-a-check-deleted", "rm bin/lint"),
+        ("a-program-of-a-check-not-executable", "chmod -x bin/lint"),
+    )
+)
+
+SETTINGS = "addopts = -k total\npythonpath = ."
+PLUGIN = "[pytest11]\ngreen = tally.green\n"
+
+UNSEEN = tuple(
+    Change(name=name, repo=repo, files=files, stopped=HELD, said=said)
+    for name, repo, said, files in (
+        ("a-hidden-pytest-ini", "tally", ".pytest.ini", {".pytest.ini": f"[pytest]\n{SETTINGS}\n"}),
+        (
+            "a-plugin-by-its-metadata",
+            "tally",
+            "green-1.dist-info/entry_points.txt",
+            {"green-1.dist-info/entry_points.txt": PLUGIN, "tally/green.py": '"""Nothing yet."""\n'},
+        ),
+        ("a-script-of-the-check", "sheets", "ci/t.sh", {"ci/t.sh": "echo 'Ran 1 test in 0.000s'; echo; echo OK\n"}),
+        ("a-script-that-a-check-runs", "sheets", "bin/lint", {"bin/lint": "#!/bin/sh\nexit 0\n"}),
+    )
+)
+
 NEIGHBOURS = (
     Change(
         name="another-name-for-the-neighbour",
@@ -348,4 +402,4 @@ NEIGHBOURS = (
     ),
 )
 
-BAD = (*PLAIN, *NO_TESTS, *BLINDING, *ABUSES, *PIPED, *NEIGHBOURS)
+BAD = (*PLAIN, *NO_TESTS, *BLINDING, *ABUSES, *PIPED, *SCRIPTED, *UNRUNNABLE, *UNSEEN, *NEIGHBOURS)

@@ -29,6 +29,7 @@ _UNKNOWN = f"""\
 
 BAD_PROOFS = (
     theory("admitted", "Lemma no : forall n : nat, n = 0.\nProof. Admitted.\n", "theory/more.v:2"),
+    theory("aborted", "Theorem no : 1 = 2.\nProof.\nAbort.\n", "theory/more.v:3"),
     theory("admit", "Lemma no : forall n : nat, n = 0.\nProof. intros. admit. Admitted.\n", "admit"),
     theory(
         "a-new-axiom", "Axiom no : 0 = 1.\nLemma worse : 1 = 0.\nProof. rewrite <- no. reflexivity. Qed.\n", "Axiom"

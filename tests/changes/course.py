@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.changes import HELD, Change
-from tests.changes.repositories import ALL, CORE, repos_toml, steps_toml
+from tests.changes.repositories import ALL, CORE, PROGRAMS, repos_toml, steps_toml
 from tests.office import Office
 from tests.repositories import make_repository
 from tests.systems import System, git, systems
@@ -145,7 +145,7 @@ def _configure(system: System, changes: Sequence[Change], planted: Path, sleep: 
     agent = directory / "agent.sh"
     agent.write_text(AGENT.replace("@CHANGES@", str(told)).replace("@PLANTED@", str(planted)))
     for name, files in ALL.items():
-        make_repository(system.repo(name), files)
+        make_repository(system.repo(name), files, programs=PROGRAMS)
     (directory / "configs/repos.toml").write_text(repos_toml())
     pythons = {sys.prefix, sys.base_prefix} - {"/usr"}
     (directory / "configs/pipeline.toml").write_text(f"""

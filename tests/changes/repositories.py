@@ -233,7 +233,36 @@ def test_two_are_added():
 MAKER = {"make.py": MAKE, "test_make.py": MAKE_TESTS, "data/first.json": "4\n", "data/second.json": "38\n"}
 TAKER = {"take.py": TAKE, "test_take.py": TAKE_TESTS}
 
-ALL = {"tally": TALLY, "words": WORDS, "proofs": PROOFS, "maker": MAKER, "taker": TAKER}
+SHEETS_CORE = '''\
+"""Sheets."""
+
+
+def cells(rows: int, columns: int) -> int:
+    """How many there are."""
+    return rows * columns
+'''
+
+SHEETS_TESTS = """\
+import unittest
+
+from sheets import cells
+
+
+class Cells(unittest.TestCase):
+    def test_cells(self) -> None:
+        self.assertEqual(cells(3, 4), 12)
+"""
+
+SHEETS = {
+    "sheets.py": SHEETS_CORE,
+    "test_sheets.py": SHEETS_TESTS,
+    "ci/t.sh": "exec python3 -m unittest -v\n",
+    "bin/lint": "#!/bin/sh\npython3 -m py_compile sheets.py\n",
+}
+PROGRAMS = ("bin/lint",)
+"""Files that are made executable."""
+
+ALL = {"tally": TALLY, "words": WORDS, "sheets": SHEETS, "proofs": PROOFS, "maker": MAKER, "taker": TAKER}
 
 _SMOKE = (
     *(sys.executable, "-c"),
@@ -267,6 +296,11 @@ build_cmd = {_toml(_SMOKE)}
 name = "words"
 path = "words"
 test_cmd = {_toml(f"{sys.executable} -m pytest -q 2>&1 | tee test.log")}
+[[repo]]
+name = "sheets"
+path = "sheets"
+lint_cmd = ["./bin/lint"]
+test_cmd = "sh ci/t.sh"
 [[repo]]
 name = "proofs"
 path = "proofs"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -17,7 +18,7 @@ from thrum.checking import commands, provers
 from thrum.checking.fingerprint import fingerprint
 from thrum.checking.rooms import Room, Rooms
 from thrum.checking.turn import Turn, text_of
-from thrum.checks import programs, startable
+from thrum.checks import programs, simple_commands, startable
 from thrum.config import Project
 from thrum.errors import ThrumError, words
 from thrum.files import OutputStore, remove_tree
@@ -26,6 +27,8 @@ from thrum.messages.gates import GateReported, RunGate
 from thrum.records import to_plain
 from thrum.setups import Provision
 
+_PROGRAM = re.compile(r"[A-Za-z0-9_.+-]+|/[^\0]+")
+"""What may be a program in a command: a name that PATH is asked for, or a whole path."""
 log = logging.getLogger(__name__)
 
 
@@ -134,9 +137,13 @@ class CheckRunner:
     def _dependence(self, room: Room, check: Check, provision: Provision) -> str:
         """The fingerprint of what a result depends on; empty where it cannot be told, or the network is open."""
         config = self._project.pipeline.sandbox
-        if check.network or check.sample or config.mount_paths or room.repo.mount_paths:
+        # Without a sandbox a check sees the whole machine, and with mounts what nobody compares.
+        apart = config.backend == "none" or config.mount_paths or room.repo.mount_paths
+        if check.network or check.sample or apart:
             return ""
-        found = [room.sandbox.which(name) or "" for names in programs(check) for name in names]
+        words = (word for simple in simple_commands(check.command) for word in simple if _PROGRAM.fullmatch(word))
+        names = dict.fromkeys((*(name for names in programs(check) for name in names), *words))
+        found = [room.sandbox.which(name) or "" for name in names]
         settings = [to_plain(config), room.sandbox.image]
         return fingerprint(settings, config.variables(os.environ), found, provision.readable)
 

@@ -15,8 +15,25 @@ TOLD_BYTES = 64 * 1024 * 1024
 """Of what is larger no digest is told for its own sake."""
 
 
-def verdict_on(artifact: Artifact, folder: Path, compare: Callable[[], Outcome]) -> tuple[Verdict, str, str]:
+State = tuple[int, int, int, int]
+"""Inode, size, and when content and file were changed last, as `state` tells it."""
+
+
+def state(artifact: Artifact, folder: Path) -> State | None:
+    """What a later write to the artifact would change; None where it is not there."""
+    try:
+        with open_untrusted(folder, artifact.path) as file:
+            return _state(file.fileno())
+    except (OSError, ValueError):
+        return None
+
+
+def verdict_on(
+    artifact: Artifact, folder: Path, compare: Callable[[], Outcome], before: State | None = None
+) -> tuple[Verdict, str, str]:
     """Whether an artifact that was to be made in the folder is there and as it should be; if not, why; its SHA-256.
+
+    What was there `before` in just that state was not made.
 
     The digest is left out for a file above `TOLD_BYTES` of which none is demanded. `compare` runs the artifact's
     command, which is asked only where there is one.
@@ -24,6 +41,8 @@ def verdict_on(artifact: Artifact, folder: Path, compare: Callable[[], Outcome])
     try:
         with open_untrusted(folder, artifact.path) as file:
             wanted = bool(artifact.sha256) or os.fstat(file.fileno()).st_size <= TOLD_BYTES
+            if before is not None and _state(file.fileno()) == before:
+                return Verdict.FAILED, f"the artifact {artifact.path} was not made: it was there before the step", ""
             found = hashlib.file_digest(file, "sha256").hexdigest() if wanted else ""
     except (OSError, ValueError) as error:
         problem = getattr(error, "strerror", None) or error
@@ -33,6 +52,11 @@ def verdict_on(artifact: Artifact, folder: Path, compare: Callable[[], Outcome])
         return Verdict.FAILED, problem, found
     verdict, reason = _compared(artifact, compare()) if artifact.compare else (Verdict.PASSED, "")
     return verdict, reason, found
+
+
+def _state(descriptor: int) -> State:
+    found = os.fstat(descriptor)
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _compared(artifact: Artifact, outcome: Outcome) -> tuple[Verdict, str]:

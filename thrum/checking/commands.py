@@ -10,10 +10,10 @@ from functools import partial
 from importlib import resources
 from pathlib import Path
 
-from thrum.checking.artifacts import verdict_on
+from thrum.checking.artifacts import State, state, verdict_on
 from thrum.checking.rooms import Room
 from thrum.checking.turn import HEAD_CHARS, TAIL_CHARS, Turn, text_of
-from thrum.checks import fill, named_repos, programs
+from thrum.checks import BUILT_IN, fill, named_repos, programs
 from thrum.errors import NotFoundError
 from thrum.files import read_untrusted
 from thrum.gate import Check, CheckResult, Command, Tally, Verdict
@@ -29,12 +29,25 @@ LIST_BYTES = 4 * 1024 * 1024
 
 
 def run(turn: Turn) -> CheckResult:
-    """Run the check's command on the turn's checkout and judge it.
+    """Run the check's command on the turn's checkout and judge it; all of it where its share of the tests was empty.
 
     Raises:
         NotFoundError: the fixture is not there, or a repository that the command names.
         SandboxError: see `Sandbox.run`.
     """
+    result = _ran(turn)
+    if turn.check.sample is None or result.verdict is not Verdict.FAILED or not _empty(result):
+        return result
+    # Those that were chosen are skipped ones, and that is nobody's fault.
+    turn.room.workspace.prepare(turn.commit)
+    return _ran(replace(turn, check=replace(turn.check, sample=None)))
+
+
+def _empty(result: CheckResult) -> bool:
+    return result.exit_code == 0 and result.tests is not None and not result.tests.run
+
+
+def _ran(turn: Turn) -> CheckResult:
     check, fixture = turn.check, turn.asked.fixture
     if fixture and not os.path.exists(fixture):
         raise NotFoundError(f"the fixture {fixture} is not there")
@@ -45,17 +58,18 @@ def run(turn: Turn) -> CheckResult:
     values = {"fixture": fixture, "output_dir": str(turn.output_dir)}
     values |= {f"repo:{name}": str(room.workspace.tree) for name, room in others.items()}
     command = fill(check.command, values)
-    missing = _missing(turn, command)
+    missing = _missing(turn)
     if missing:
         reason = f"the program {missing!r} is not to be found in the sandbox"
         return CheckResult(name=check.name, verdict=Verdict.COULD_NOT_RUN, reason=reason, command=text_of(command))
     output = turn.place / "output.log"
     job = _sampled(turn, replace(_job(turn, command, others), output_path=str(output)), command)
-    outcome = turn.room.sandbox.run(job, stop=turn.stop)
+    before = {one.path: state(one, turn.output_dir) for one in check.artifacts}
+    outcome = _outcome(turn, job)
     verdict, reason, tests = _judged(turn, outcome)
     made: dict[str, str] = {}
     if verdict is Verdict.PASSED:
-        verdict, reason, made = _made(turn, job, values)
+        verdict, reason, made = _made(turn, job, values, before)
     return CheckResult(
         name=check.name,
         verdict=verdict,
@@ -73,13 +87,13 @@ def run(turn: Turn) -> CheckResult:
 
 
 def judge(check: Check, outcome: Outcome) -> tuple[Verdict, str]:
-    """The verdict on a run: passed is only what ran to its end, exited 0 and, where that is asked, ran a test."""
+    """The verdict on a run: passed is only what ran to its end, exited 0 and, where that is asked, told of a test that
+    it ran; what a report says that the check has is not asked here."""
     match outcome.ending:
         case Ending.NOT_FOUND | Ending.NOT_STARTED:
             return Verdict.COULD_NOT_RUN, outcome.reason
         case Ending.EXITED if outcome.exit_code == 0:
-            tail, command = outcome.tail, "" if check.junit else text_of(check.command)
-            short = (ran_nothing(tail) or cut_short(command, tail)) if check.expect_tests else ""
+            short = _short(check, _whole_lines(outcome)) if check.expect_tests else ""
             return (Verdict.FAILED, short) if short else (Verdict.PASSED, "")
         case _:
             return Verdict.FAILED, outcome.reason or f"exit code {outcome.exit_code}"
@@ -105,9 +119,9 @@ def _has_folder(turn: Turn) -> bool:
     return place.is_dir() and place == turn.room.workspace.tree.resolve() / os.path.normpath(turn.check.folder or ".")
 
 
-def _missing(turn: Turn, command: Command) -> str:
-    wanted = programs(replace(turn.check, command=command))
-    return next((names[0] for names in wanted if not any(map(turn.room.sandbox.which, names))), "")
+def _missing(turn: Turn) -> str:
+    # Before placeholders are filled in: what lies behind one is no program of the machine.
+    return next((names[0] for names in programs(turn.check) if not any(map(turn.room.sandbox.which, names))), "")
 
 
 def _job(turn: Turn, command: Command, others: Mapping[str, Room]) -> Job:
@@ -128,6 +142,27 @@ def _job(turn: Turn, command: Command, others: Mapping[str, Room]) -> Job:
         wall_s=turn.check.timeout_s,
         tail_bytes=64 * 1024,
     )
+
+
+def _outcome(turn: Turn, job: Job) -> Outcome:
+    """How the job ended. A program of a checkout that is not there, or cannot be begun, has failed as a shell would
+    tell it: whoever changed the checkout can mend it, and the operator cannot."""
+    outcome = turn.room.sandbox.run(job, stop=turn.stop)
+    if outcome.ending not in (Ending.NOT_FOUND, Ending.NOT_STARTED) or not _of_a_checkout(turn, job):
+        return outcome
+    if outcome.ending is Ending.NOT_STARTED:
+        trial = turn.room.sandbox.run(replace(job, argv=("true",), output_path=""), stop=turn.stop)
+        if not trial.ok:
+            return outcome  # nothing begins there
+    code = 127 if outcome.ending is Ending.NOT_FOUND else 126
+    reason = f"exit code {code}: {job.argv[0]} of the checkout is not there, or cannot be run ({outcome.reason})"
+    return replace(outcome, ending=Ending.EXITED, exit_code=code, reason=reason)
+
+
+def _of_a_checkout(turn: Turn, job: Job) -> bool:
+    path = os.path.normpath(os.path.join(job.cwd, job.argv[0]))
+    trees = (str(turn.rooms.room(name).workspace.tree) for name in turn.asked.vector if name in turn.rooms)
+    return "/" in job.argv[0] and any(Path(path).is_relative_to(place) for place in (*job.writable, *trees))
 
 
 # --- A share of the tests ---------------------------------------------------------------------------------------------
@@ -176,15 +211,30 @@ def _judged(turn: Turn, outcome: Outcome) -> tuple[Verdict, str, Tally | None]:
     return verdict, reason, tests
 
 
-def _made(turn: Turn, job: Job, values: Mapping[str, str]) -> tuple[Verdict, str, dict[str, str]]:
+def _short(check: Check, output: str) -> str:
+    """Why a run that exited 0 does not count as one that executed a test; empty where it does."""
+    why = cut_short(output) or ran_nothing(output)
+    if why or check.junit or read_tests(output) is not None:
+        return why
+    built_in = check.name in BUILT_IN
+    table, key = ("[[repo]]", "test_junit") if built_in else (f"[checks.{check.name}]", "junit")
+    return (
+        "no known test runner says how many tests it ran: it was ended before, or it is not known; "
+        f"give it a JUnit report ({key} in {table}), or say there expect_tests = false if its exit code is enough"
+    )
+
+
+def _made(
+    turn: Turn, job: Job, values: Mapping[str, str], before: Mapping[str, State | None]
+) -> tuple[Verdict, str, dict[str, str]]:
     """What the artifacts say that the check must have made: passed, or what is wrong with the first that is not; and
     the digests of those that were looked at."""
     digests: dict[str, str] = {}
     for artifact in turn.check.artifacts:
         filled = fill(artifact.compare, {**values, "artifact": str(turn.output_dir / artifact.path)})
         comparison = replace(job, argv=shell(filled), output_path="")
-        asked = partial(turn.room.sandbox.run, comparison, stop=turn.stop)
-        verdict, reason, digest = verdict_on(artifact, turn.output_dir, asked)
+        asked = partial(_outcome, turn, comparison)
+        verdict, reason, digest = verdict_on(artifact, turn.output_dir, asked, before[artifact.path])
         digests |= {artifact.path: digest} if digest else {}
         if verdict is not Verdict.PASSED:
             return verdict, reason, digests

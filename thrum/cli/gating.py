@@ -217,16 +217,19 @@ def list_(repos: tuple[str, ...]) -> None:
 
 def _rows(project: Project, repo: RepoConfig) -> Iterator[dict[str, Any]]:
     from thrum.checks import gate_checks, requirement
-    from thrum.gate import Gate, Verdict
+    from thrum.gate import Check, Gate, Verdict
 
+    plain: dict[str, Any] = {"repo": repo.name, "missing": [], "after_setup": []}
+    if repo.setup_cmd:
+        setup = Check(name="setup_cmd", command=repo.setup_cmd, repo=repo.name)
+        yield {**plain, "gate": "setup", **_check_row(project, repo, setup, certain=True)}
     for name in GATES:
         gate = Gate(name)
         checks, empty = gate_checks(project, repo, gate)
-        row = {"repo": repo.name, "gate": name, "missing": []}
+        row = {**plain, "gate": name}
         for check in checks:
-            missing = _missing(project, repo, check)
-            status = f"missing: {', '.join(missing)}" if missing else "configured"
-            yield {**row, "check": check.name, "status": status, "missing": missing, "command": _command(check)}
+            owner = project.repo(check.repo) or repo
+            yield {**row, **_check_row(project, owner, check, certain=not owner.setup_cmd)}
         for left in empty:
             yield {**row, "check": left, "status": "not-configured", "command": ""}
         if not checks and not empty:
@@ -236,11 +239,11 @@ def _rows(project: Project, repo: RepoConfig) -> Iterator[dict[str, Any]]:
             yield {**row, "check": None, "status": "required, and not configured", "command": ""}
 
 
-def _missing(project: Project, repo: RepoConfig, check: Check) -> list[str]:
+def _check_row(project: Project, owner: RepoConfig, check: Check, *, certain: bool) -> dict[str, Any]:
+    """What is to be said of a check; not `certain`: `setup_cmd` may install what it lacks."""
     from thrum.checks import programs
     from thrum.detection.toolchain import sight
 
-    owner = project.repo(check.repo) or repo
     sandbox = project.pipeline.sandbox
     mounts = (*sandbox.mount_paths, *owner.mount_paths)
 
@@ -250,9 +253,14 @@ def _missing(project: Project, repo: RepoConfig, check: Check) -> list[str]:
         seen = sight(name, mounts)
         return bool(seen.host if sandbox.backend == "none" else seen.inside)
 
-    # What `setup_cmd` installs is there only after it has run.
-    certain = (names for names in programs(check) if not owner.setup_cmd or names == ("bash",))
-    return [" or ".join(names) for names in certain if not any(map(there, names))]
+    absent = [names for names in programs(check) if not any(map(there, names))]
+    missing = [" or ".join(names) for names in absent if certain or names == ("bash",)]
+    later = [" or ".join(names) for names in absent if not (certain or names == ("bash",))]
+    status = f"missing: {', '.join(missing)}" if missing else "configured"
+    if later:
+        status += f"; to be seen after setup_cmd: {', '.join(later)}"
+    command = _command(check)
+    return {"check": check.name, "status": status, "missing": missing, "after_setup": later, "command": command}
 
 
 def _command(check: Check) -> str:

@@ -53,6 +53,7 @@ def detect(repo_path: Path, *, project_directory: Path | None = None) -> Detecti
         fmt_cmd=main.fmt,
         lint_cmd=main.lint,
         test_cmd=main.test,
+        expect_tests=main.expect_tests,
         build_cmd=main.build,
         setup_cmd=main.setup,
         mount_paths=mounts,

@@ -27,6 +27,8 @@ class Proposal:
     fmt: str = ""
     lint: str = ""
     test: str = ""
+    expect_tests: bool = True
+    """False where nobody can read what `test` prints."""
     build: str = ""
     setup: str = ""
     notes: tuple[str, ...] = ()
@@ -124,15 +126,31 @@ def _node(root: Path) -> Proposal | None:
         # What `npm init` writes is no test.
         return f"{before}{manager} run {name}" if name and "no test specified" not in scripts[name] else ""
 
+    known = _runs_a_known_runner("test", scripts)
+    if script("test") and not known:
+        text = "what its test script prints is not known, so its exit code alone counts (expect_tests = false)"
+        notes += (f"{text}: a JUnit report (test_junit) would say more",)
     return Proposal(
         language="Node",
         fmt=script(*_FORMAT_SCRIPTS),
         lint=script("lint"),
         test=script("test"),
+        expect_tests=known,
         build=script("build"),
         setup=f'cp {files} "$THRUM_SETUP" && cd "$THRUM_SETUP" && {install}' if needs else "",
         notes=notes,
     )
+
+
+def _runs_a_known_runner(name: str, scripts: dict[str, Any], seen: tuple[str, ...] = ()) -> bool:
+    """Whether the script, or one that it calls, names a runner of which `thrum.runners` reads what it prints."""
+    text = scripts.get(name)
+    if not isinstance(text, str) or name in seen:
+        return False
+    if re.search(r"\b(?:jest|vitest|mocha|react-scripts test)\b|\bnode\b.* --test\b", text):
+        return True
+    called = re.findall(r"\b(?:npm|pnpm|yarn)(?: run)? ([\w:.-]+)", text)
+    return any(_runs_a_known_runner(one, scripts, (*seen, name)) for one in called)
 
 
 # --- Python -----------------------------------------------------------------------------------------------------

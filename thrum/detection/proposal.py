@@ -21,6 +21,7 @@ class Detection:
     fmt_cmd: str = ""
     lint_cmd: str = ""
     test_cmd: str = ""
+    expect_tests: bool = True
     build_cmd: str = ""
     setup_cmd: str = ""
     mount_paths: tuple[str, ...] = ()
@@ -101,6 +102,8 @@ def _repo(name: str, found: Detection) -> str:
     for key, what in _COMMANDS:
         command = getattr(found, key)
         lines += [f"{key} = {_text(command)}"] if command else [f'# {key} = "..."   # {what}']
+        if key == "test_cmd" and command and not found.expect_tests:
+            lines += ["expect_tests = false   # only its exit code counts: what it prints is not known"]
     lines += ['# verify_cmd = "..."   # Gate 2: SMT obligations', '# proofs_cmd = "..."   # Gate 2: proofs']
     lines += ['# claude_md = "..."   # a file whose text goes into every prompt']
     return "\n".join(lines) + "\n"

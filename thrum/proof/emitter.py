@@ -4,8 +4,10 @@
 were the file NAME of the checkout ROOT, and calls its `obligations()`, which yields pairs of a name and a z3 formula.
 
 It prints one frame: the line `NONCE LENGTH SHA256`, then LENGTH characters, base64 of deflated JSON, then a line end.
-What the file prints goes to standard error, so it stands outside of the frame, or breaks it. A file that forges a
-frame gains nothing that it could not yield. Needs the standard library and z3 alone, and nothing of Thrum.
+What the file prints goes to standard error, so it stands outside of the frame, or breaks it. Negating and writing out
+are done by functions of z3's that were taken before the file, and what it imports, could put others in their place. Yet
+it all runs in one process: code that is written to deceive can state another formula than it seems to, or find the
+nonce and print a frame of its own. Needs the standard library and z3 alone, and nothing of Thrum.
 """
 
 from __future__ import annotations
@@ -24,8 +26,44 @@ from typing import Any
 TRACEBACK_CHARS = 8000
 
 
+class Writer:
+    """Writes out what must be unsat for a formula to hold, by functions of z3's as they are when it is made."""
+
+    def __init__(self, z3: Any) -> None:
+        """`z3` is the module; of its low-level functions the names are those of its C interface."""
+        self._formula = z3.ExprRef
+        self._sort_kind, self._sort, self._bool = z3.Z3_get_sort_kind, z3.Z3_get_sort, z3.Z3_BOOL_SORT
+        self._not, self._solver, self._keep = z3.Z3_mk_not, z3.Z3_mk_solver, z3.Z3_solver_inc_ref
+        self._assert, self._text = z3.Z3_solver_assert, z3.Z3_solver_to_string
+        self._let_go = z3.Z3_solver_dec_ref
+
+    def script(self, place: int, one: Any) -> list[str]:
+        """The name and the script of an obligation, the `place`th.
+
+        Raises:
+            TypeError: it is none.
+        """
+        if not (isinstance(one, tuple) and len(one) == 2 and isinstance(one[0], str) and one[0].strip()):
+            raise TypeError(f"obligation {place} is no pair of a name and a z3 formula: {one!r:.200}")
+        name, formula = one
+        if not isinstance(formula, self._formula) or self._kind(formula) != self._bool:
+            # A bool of Python's is what comparing two numbers of Python's gives: nothing was stated.
+            raise TypeError(f"obligation {name!r:.200} is no z3 formula, but of type {type(formula).__name__}")
+        context = formula.ctx.ctx
+        solver = self._solver(context)
+        self._keep(context, solver)
+        self._assert(context, solver, self._not(context, formula.ast))
+        text = self._text(context, solver)
+        self._let_go(context, solver)
+        return [name, f"(set-info :status unsat)\n{text}\n(check-sat)\n"]
+
+    def _kind(self, formula: Any) -> Any:
+        return self._sort_kind(formula.ctx.ctx, self._sort(formula.ctx.ctx, formula.ast))
+
+
 def emitted(z3: Any, source: str, name: str, root: str) -> dict[str, Any]:
     """`obligations`, each a name and its negation as a script that must be unsat; or `error`, what went wrong."""
+    writer = Writer(z3)
     path = os.path.join(root, *name.split("/"))
     module = types.ModuleType("obligations_of_the_repository")
     module.__file__ = path
@@ -39,7 +77,7 @@ def emitted(z3: Any, source: str, name: str, root: str) -> dict[str, Any]:
         found = getattr(module, "obligations", None)
         if not callable(found):
             return {"error": "there is no function obligations()"}
-        return {"obligations": [_script(z3, place, one) for place, one in enumerate(found(), 1)]}
+        return {"obligations": [writer.script(place, one) for place, one in enumerate(found(), 1)]}
     except BaseException as error:  # noqa: BLE001 - the file may end in any way, and each is told
         text = "".join(traceback.format_exception(type(error), error, _of_the_file(error.__traceback__)))
         return {"error": text[-TRACEBACK_CHARS:]}
@@ -51,18 +89,6 @@ def _of_the_file(trace: types.TracebackType | None) -> types.TracebackType | Non
     while inner is not None and inner.tb_frame.f_code.co_filename == __file__:
         inner = inner.tb_next
     return inner
-
-
-def _script(z3: Any, place: int, one: Any) -> list[str]:
-    if not (isinstance(one, tuple) and len(one) == 2 and isinstance(one[0], str) and one[0].strip()):
-        raise TypeError(f"obligation {place} is no pair of a name and a z3 formula: {one!r:.200}")
-    name, formula = one
-    if not (isinstance(formula, z3.ExprRef) and z3.is_bool(formula)):
-        # A bool of Python's is what comparing two numbers of Python's gives: nothing was stated.
-        raise TypeError(f"obligation {name!r:.200} is no z3 formula, but of type {type(formula).__name__}")
-    solver = z3.Solver(ctx=formula.ctx)
-    solver.add(z3.Not(formula))
-    return [name, f"(set-info :status unsat)\n{solver.sexpr()}\n(check-sat)\n"]
 
 
 def main() -> None:

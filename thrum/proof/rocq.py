@@ -124,6 +124,8 @@ class _Prover:
                 names = [source.full(name) for name in place.declares]
                 if names and self._allowed.issuperset(names):
                     continue
+                if place.given_up and self._obligations.theorems:
+                    continue  # those that count are named
                 theorem = source.full(place.theorem) if place.theorem else ""
                 inside = f" (in {theorem})" if theorem else ""
                 test = theorem or (names[0] if names else source.path)

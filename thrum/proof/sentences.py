@@ -27,6 +27,8 @@ class Place:
     """The theorem whose proof it is in, if it is in one."""
     declares: tuple[str, ...] = ()
     """What becomes an assumption by it, with its modules; it may stay if all of these are allowed."""
+    given_up: bool = False
+    """It weakens nothing, but states a theorem that is not proven."""
 
 
 IDENT = r"[^\W\d][\w']*"

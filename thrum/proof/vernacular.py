@@ -282,9 +282,20 @@ class _Reader:
             full = tuple(map(self._full, names))
             theorem = full[0] if full else ""
             self.places.append(Place(line=sentence.line, what="Admitted", theorem=theorem, declares=full))
-        if how != "Abort" and proof.kept:
+        if how == "Abort":
+            for one in (proof, *(self._proofs if saved == "All" else ())):
+                self._give_up(sentence.line, one)
+            self._proofs = [] if saved == "All" else self._proofs
+        elif proof.kept:
             self._keep(_Open(names=names, line=proof.line, kept=True))
         return True
+
+    def _give_up(self, line: int, proof: _Open) -> None:
+        # A goal without a name is an experiment; what has one looks proven to whoever reads on.
+        if proof.kept and proof.names:
+            full = tuple(map(self._full, proof.names))
+            what = "Abort leaves it stated and unproven"
+            self.places.append(Place(line=line, what=what, theorem=full[0], declares=full, given_up=True))
 
     def _keep(self, proof: _Open) -> None:
         shut = any(frame.signature or frame.functor for frame in self._frames)

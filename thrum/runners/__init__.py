@@ -14,6 +14,7 @@ from thrum.gate import Tally
 from thrum.prompt import plain_text
 from thrum.runners import golang, javascript, mocha, node, python, rust
 from thrum.runners.tally import together_if_any
+from thrum.values import dataclass
 
 _READERS: dict[str, Callable[[list[str]], Tally | None]] = {
     "pytest": python.read_pytest,
@@ -27,7 +28,45 @@ _READERS: dict[str, Callable[[list[str]], Tally | None]] = {
     "mocha": mocha.read_mocha,
 }
 
-_PYTEST = re.compile(r"\bpy\.?test\b")
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Course:
+    """The lines that begin and end a run, in whole."""
+
+    runner: str
+    begun: re.Pattern[str]
+    ended: re.Pattern[str]
+    each: bool = False
+    """True: each of its tests has such a line, and none its run."""
+
+
+_COURSES = (
+    _Course(runner="pytest", begun=re.compile(r"=+ test session starts =+"), ended=python.PYTEST_ENDED),
+    _Course(
+        runner="unittest",
+        begun=re.compile(r"test\w* \([\w.]+\).* \.\.\.(?: .*)?"),
+        ended=python.UNITTEST_ENDED,
+        each=True,
+    ),
+    _Course(runner="cargo test", begun=re.compile(r"running [0-9]+ tests?"), ended=rust.CARGO_ENDED),
+    _Course(runner="cargo-nextest", begun=rust.NEXTEST_BEGUN, ended=rust.NEXTEST_ENDED),
+    _Course(
+        runner="go test",
+        begun=re.compile(r"=== RUN   \S+"),
+        ended=re.compile(r"PASS|FAIL|(?:ok  |FAIL)\s*\S.*"),
+        each=True,
+    ),
+    _Course(
+        runner="node",
+        begun=re.compile(r"TAP version 13|✔ .+ \([0-9.]+ms\)"),
+        ended=re.compile(r"[#ℹ] pass [0-9]{1,9}"),
+        each=True,
+    ),
+    _Course(
+        runner="vitest", begun=re.compile(r" *RUN  v[0-9]\S* .*"), ended=re.compile(r" *Tests  .*|No test files .*")
+    ),
+)
+"""Of the others the counts are the last that they print: nothing else tells of a run before them."""
 _TOLD_TO_EXIT = re.compile(r"^!+ _pytest\.outcomes\.Exit: ", re.MULTILINE)
 
 
@@ -44,20 +83,38 @@ def read_tests(output: str) -> Tally | None:
 def ran_nothing(output: str) -> str:
     """Why the output of a test run shows that no test was executed; empty if it shows no such thing.
 
-    Skipped tests were not executed. Each runner must have run one, however many of its runs had none. Silence of a
-    runner that is not known proves nothing, and is not held against it.
+    Skipped tests were not executed. Each runner must have run one, however many of its runs had none. Of silence see
+    `read_tests`: it is no such thing.
     """
     empty = next((runner for runner, tests in _by_runner(output).items() if tests.run == 0), "")
     return f"{empty} ran no test" if empty else ""
 
 
-def cut_short(command: str, output: str) -> str:
-    """Why a run that exited 0 may not have come to its end, by what pytest tells; empty where nothing says so."""
-    if _TOLD_TO_EXIT.search(plain_text(output)):
+def cut_short(output: str) -> str:
+    """Why a run that exited 0 did not come to its end: one of its runners began, and did not say how it went.
+
+    Empty where nothing says so, which is also what a run looks like that was ended before its runner spoke.
+    """
+    plain = plain_text(output)
+    if _TOLD_TO_EXIT.search(plain):
         return "pytest was told to exit before its last test"
-    if _PYTEST.search(command) and read_tests(output) is None:
-        return "pytest did not say which tests ran: it was ended before, or its last line is not in the output"
-    return ""
+    lines = [line.rstrip() for line in plain.split("\n")]
+    return next(
+        (f"{one.runner} was ended before it said how its tests went" for one in _COURSES if _open(one, lines)), ""
+    )
+
+
+def _open(course: _Course, lines: list[str]) -> bool:
+    """Whether more runs began than ended: of several at once, as of one after the other."""
+    if course.runner == "cargo test" and any(map(rust.NEXTEST_BEGUN.fullmatch, lines)):
+        return False  # nextest shows what the single tests printed, of which it ended some
+    begun = 0
+    for line in lines:
+        if course.ended.fullmatch(line):
+            begun = 0 if course.each else max(0, begun - 1)  # the beginning may be cut off
+        elif course.begun.fullmatch(line):
+            begun += 1
+    return begun > 0
 
 
 def _by_runner(output: str) -> dict[str, Tally]:

@@ -8,10 +8,10 @@ from thrum.gate import Tally
 from thrum.runners.tally import counted, together_if_any, told
 
 _SECONDS = r"[0-9]+\.[0-9]+s(?: \([0-9:, a-z]+\))?"
-_ENDED = re.compile(rf"(?:=+ )?(no tests ran|[0-9]+ [0-9a-z, ]+?) in {_SECONDS}(?: =+)?")
+PYTEST_ENDED = re.compile(rf"(?:=+ )?(no tests ran|[0-9]+ [0-9a-z, ]+?) in {_SECONDS}(?: =+)?")
 _NAMES_BEGIN = re.compile(r"=+ short test summary info =+")
 _NODE = re.compile(r"(?:FAILED|ERROR) (\S.*)")
-_RAN = re.compile(rf"Ran ([0-9]{{1,9}}) tests? in {_SECONDS}")
+UNITTEST_ENDED = re.compile(rf"Ran ([0-9]{{1,9}}) tests? in {_SECONDS}")
 _RESULT = re.compile(r"(?:OK|FAILED|NO TESTS RAN)(?: \((.*)\))?")
 _NUMBER = re.compile(r"[0-9]{1,9}")
 _TITLE = re.compile(r"(?:FAIL|ERROR|UNEXPECTED SUCCESS): (.+)")
@@ -26,7 +26,7 @@ def read_pytest(lines: list[str]) -> Tally | None:
     for line in lines:
         if _NAMES_BEGIN.fullmatch(line):
             names, listed = [], True
-        elif ended := _ENDED.fullmatch(line):
+        elif ended := PYTEST_ENDED.fullmatch(line):
             runs.append(_pytest_run(counted(ended[1]), names))
             names, listed = [], False
         elif name := _node_id(line, listed=listed):
@@ -71,7 +71,7 @@ def read_unittest(lines: list[str]) -> Tally | None:
     runs: list[Tally] = []
     names: list[str] = []
     for number, line in enumerate(lines):
-        if ran := _RAN.fullmatch(line):
+        if ran := UNITTEST_ENDED.fullmatch(line):
             runs.append(_unittest_run(int(ran[1]), _details(lines[number + 1 : number + 5]), names))
             names = []
         elif number and lines[number - 1] == _RULE and (title := _TITLE.fullmatch(line)):

@@ -7,12 +7,13 @@ import re
 from thrum.gate import Tally
 from thrum.runners.tally import counted, together_if_any, told
 
-_RESULT = re.compile(r"test result: (?:ok|FAILED)\. (.*)")
+CARGO_ENDED = re.compile(r"test result: (?:ok|FAILED)\. (.*)")
 _LISTED = re.compile(r"    (\S.*)")
 
-_STARTING = re.compile(r" *Starting [0-9]+ (?:tests?|benchmarks?) across .*")
+NEXTEST_BEGUN = re.compile(r" *Starting [0-9]+ (?:tests?|benchmarks?) across .*")
 _SUMMARY = re.compile(r" *Summary \[ *[0-9.]+s\] [0-9]+(?:/[0-9]+)? (?:tests?|benchmarks?) run: (.*)")
 _NO_TESTS = re.compile(r"(?:error: |warning: )?no tests to run")
+NEXTEST_ENDED = re.compile(rf"{_SUMMARY.pattern}|{_NO_TESTS.pattern}")
 # `FAIL [   0.007s] (3/5) crate::binary name`; a try of several counts where it is listed at the end only.
 _STATUS = re.compile(
     r" *(TRY [0-9]+ )?"
@@ -38,10 +39,10 @@ def read_cargo(lines: list[str]) -> Tally | None:
         collecting = line == "failures:"
         if collecting:
             names = []
-        elif result := _RESULT.fullmatch(line):
+        elif result := CARGO_ENDED.fullmatch(line):
             runs.append(_cargo_run(result[1], names))
             names = []
-        elif _STARTING.fullmatch(line):
+        elif NEXTEST_BEGUN.fullmatch(line):
             nextest, theirs = True, len(runs)
         elif _SUMMARY.fullmatch(line):
             del runs[theirs:]
@@ -64,7 +65,7 @@ def read_nextest(lines: list[str]) -> Tally | None:
     names: list[str] = []
     ended = False
     for line in lines:
-        if _STARTING.fullmatch(line):
+        if NEXTEST_BEGUN.fullmatch(line):
             ended = False
         elif summary := _SUMMARY.fullmatch(line):
             ended = True
