@@ -92,18 +92,19 @@ def test_a_job_has_no_privileges(cell: Room) -> None:
 
 
 @needs("docker")
-@pytest.mark.parametrize(
-    "path", ["/usr", "/usr/bin", "/etc", "/etc/passwd", "/", "/proc/sys/kernel", "/var", "{given}"]
-)
-def test_the_root_and_what_is_lent_for_reading_are_read_only(cell: Room, tmp_path: Path, path: str) -> None:
-    (tmp_path / "given").mkdir()
-    (tmp_path / "given").chmod(0o777)
-    target = path.format(given=tmp_path / "given")
-    script = f"[ -d {target} ] && touch {target}/planted || echo x >>{target}"
-    outcome = cell.shell(f"grep '^[^ ]* / ' /proc/mounts; {script}", readable=(str(tmp_path / "given"),))
-    assert not outcome.ok
+def test_the_root_and_what_is_lent_for_reading_are_read_only(cell: Room, tmp_path: Path) -> None:
+    given = tmp_path / "given"
+    given.mkdir()
+    given.chmod(0o777)
+    outcome = cell.shell("grep '^[^ ]* / ' /proc/mounts", readable=(str(given),))
     assert "ro" in outcome.tail.split()[3].split(",")
-    assert not list(tmp_path.glob("**/planted"))
+    places = ("/usr", "/usr/bin", "/etc", "/etc/passwd", "/", "/proc/sys/kernel", "/var", str(given))
+    write = "if [ -d $at ]; then touch $at/new; else echo x >>$at; fi && echo $at"
+    outcome = cell.shell(
+        f"for at in {' '.join(places)}; do {write}; done 2>/dev/null; echo end", readable=(str(given),)
+    )
+    assert outcome.tail == "end\n"
+    assert list(given.iterdir()) == []
 
 
 @needs("docker")
