@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import re
 import secrets
@@ -570,14 +569,9 @@ def test_an_allow_list_needs_root(monkeypatch: pytest.MonkeyPatch) -> None:
 @needs("docker")
 def test_a_task_goes_from_its_addition_to_approval_in_containers(tmp_path: Path) -> None:
     project = ThrumProject(tmp_path)
-    pipeline = tmp_path / "configs/pipeline.toml"
-    sandbox = f'[sandbox]\nbackend = "docker"\nimage = "{IMAGE}"\n'
-    pipeline.write_text(pipeline.read_text().replace('[sandbox]\nbackend = "none"\n', sandbox))
-    lint = 'test "$(hostname)" = sandbox && test "$(cat notes.txt)" = line && git log -1 --format=%s >/dev/null'
-    repos = tmp_path / "configs/repos.toml"
-    repos.write_text(re.sub(r"(?m)^lint_cmd = .*$", lambda _: f"lint_cmd = {json.dumps(lint)}", repos.read_text()))
-    checked = project.command("check", code=None)
-    assert "not on the PATH" not in checked.out, checked.told()
+    lint = 'test "$(hostname)" = sandbox && test "$(cat notes.txt "$THRUM_SETUP/made")" = "$(printf "line\\nmade")"'
+    project.configure(lint=f"{lint} && git log -1 --format=%s", repo="""setup_cmd = 'echo made >"$THRUM_SETUP/made"'""")
+    in_containers(project)
     task = project.add("Write a line")
     project.command("run", code=4)
     shown = project.json("task", "show", task)
@@ -590,11 +584,18 @@ def test_a_task_goes_from_its_addition_to_approval_in_containers(tmp_path: Path)
 def test_the_look_over_finds_programs_in_the_image(tmp_path: Path) -> None:
     project = ThrumProject(tmp_path)
     project.configure(lint="thrum-linter --all")
-    pipeline = tmp_path / "configs/pipeline.toml"
-    sandbox = f'[sandbox]\nbackend = "docker"\nimage = "{IMAGE}"\n'
-    pipeline.write_text(pipeline.read_text().replace('[sandbox]\nbackend = "none"\n', sandbox))
+    pipeline = in_containers(project)
     checked = project.command("check", code=1)
-    assert f"not on the PATH of the image '{IMAGE}'" in checked.out, checked.told()
+    assert f"'thrum-linter', which lint needs, is not on the PATH of the image '{IMAGE}'" in checked.out, checked.told()
+    assert checked.out.count("not on the PATH") == 1
     pipeline.write_text(pipeline.read_text().replace(IMAGE, "no-such-image"))
     checked = project.command("check", code=1)
     assert "no image 'no-such-image'" in checked.out, checked.told()
+
+
+def in_containers(project: ThrumProject) -> Path:
+    """Have the project use the sandbox `docker`; the file that says so."""
+    pipeline = project.directory / "configs/pipeline.toml"
+    sandbox = f'[sandbox]\nbackend = "docker"\nimage = "{IMAGE}"\n'
+    pipeline.write_text(pipeline.read_text().replace('[sandbox]\nbackend = "none"\n', sandbox))
+    return pipeline
