@@ -189,7 +189,12 @@ STEPS = "gates.integration.steps"
         ("[roles.implementer]\nbackend = 'idle'", "roles.implementer.backend", "is not enabled", ""),
         ("[roles.implementer]\nbackend = 'sonnet'", "roles.implementer.backend", "only an agent can implement", ""),
         ("[roles.implementor]\nbackend = 'x'", "roles.implementor", "is not a known key", "'implementer'"),
-        ("[sandbox]\nbackend = 'os_native'", "sandbox.backend", "must be one of os-native, none", "'os-native'?"),
+        (
+            "[sandbox]\nbackend = 'os_native'",
+            "sandbox.backend",
+            "must be one of os-native, docker, none",
+            "'os-native'?",
+        ),
         ("[sandbox]\npass_env = ['A B']", "sandbox.pass_env", "no name of a variable", ""),
         ("[sandbox]\nmemory_limit_mb = 1.5", "sandbox.memory_limit_mb", "must be an integer, not 1.5", ""),
         ("[subsample]\ngate2_ratio = 0.0", "subsample.gate2_ratio", "must be from 0.01 to 1, not 0.0", ""),

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from thrum.sandbox.process import StopEvent
 
 AS_ROOT = os.geteuid() == 0
 LIMITED = SandboxConfig(memory_limit_mb=96, pids_limit=40, file_size_limit_mb=1)
+BARELY = SandboxConfig(memory_limit_mb=0, pids_limit=0, file_size_limit_mb=1)
 UNLIMITED = SandboxConfig(memory_limit_mb=0, pids_limit=0, file_size_limit_mb=0)
 
 
@@ -62,7 +63,10 @@ def new_name() -> str:
 
 
 def make_room(tmp_path: Path, config: SandboxConfig, private: tuple[str, ...] = ()) -> Room:
-    sandbox = open_sandbox(config, name=new_name(), private=private)
+    return with_work(open_sandbox(config, name=new_name(), private=private), tmp_path)
+
+
+def with_work(sandbox: Sandbox, tmp_path: Path) -> Room:
     work = tmp_path / "work"
     work.mkdir(exist_ok=True)
     if sandbox.uid is not None:
@@ -79,11 +83,19 @@ def make_room(tmp_path: Path, config: SandboxConfig, private: tuple[str, ...] = 
 )
 def room(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Room]:
     """Each sandbox without limits that need control groups."""
-    backend = request.param
-    config = SandboxConfig(backend=backend, image=IMAGE, memory_limit_mb=0, pids_limit=0, file_size_limit_mb=1)
-    room = make_room(tmp_path, config)
+    if request.param == "docker":
+        yield with_work(request.getfixturevalue("docker"), tmp_path)
+        return
+    room = make_room(tmp_path, replace(BARELY, backend=request.param))
     with room.sandbox:
         yield room
+
+
+@pytest.fixture(scope="module")
+def docker() -> Iterator[Sandbox]:
+    """`docker`, opened once for all tests: that takes as long as a run."""
+    with open_sandbox(replace(BARELY, backend="docker", image=IMAGE), name=new_name()) as sandbox:
+        yield sandbox
 
 
 @pytest.fixture

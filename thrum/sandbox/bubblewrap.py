@@ -65,6 +65,7 @@ ENDS_A_PROGRAM = frozenset(
     if number not in {signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH}
     and number not in {signal.SIGSTOP, signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU}
 )
+"""Signals that end a program; an exit code of 128 and one of these is told as the signal."""
 
 
 class Bubblewrap:

@@ -1,6 +1,6 @@
-"""What of the host a bubblewrap sandbox shows, as values: which paths, in which order, and what is masked.
+"""What of the host a sandbox shows, as values: which paths, in which order, and what is masked.
 
-Pure but for looking at the host's file names. Nothing here runs bubblewrap.
+Pure but for looking at the host's file names. Nothing here runs anything.
 """
 
 from __future__ import annotations
