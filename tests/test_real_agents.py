@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from tests.model_server import ModelServer, Step, only, plan, run, say, write
 from tests.projects import environment
 from tests.repositories import git, make_repository
 from tests.requirements import needs
 from thrum.backends import PRESETS
 from thrum.detection.toolchain import mounts_for
+from thrum.scripted import ModelServer, Step, only, plan, run, say, write
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "thrum-agents"
 ALWAYS = ("claude-code", "codex")

@@ -1,0 +1,1 @@
+"""Puts a backend through its paces: situations, and what must hold after each."""
