@@ -159,7 +159,7 @@ def was_stopped(seen: Seen) -> Iterator[str]:
 
 def committed(seen: Seen) -> Iterator[str]:
     """The commit that it made is part of the work, under its own message."""
-    if not any(seen.nonce in subject for subject in seen.subjects):
+    if f"Paint it {seen.nonce}" not in seen.subjects:
         yield f"its own commit is not in the work, but: {'; '.join(seen.subjects[:3]) or 'nothing'}"
 
 
