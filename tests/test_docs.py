@@ -13,6 +13,7 @@ from tests.projects import ThrumProject
 from tests.repositories import commit
 from tests.requirements import needs
 from thrum.backends import PRESETS
+from thrum.certification import LIMIT_S, SILENCE_S, SITUATIONS
 from thrum.checks import PLACEHOLDERS
 from thrum.config import RepoConfig
 from thrum.configfile import load
@@ -107,6 +108,11 @@ def test_the_table_of_presets_is_what_they_are() -> None:
     assert [row[3].split(", ") for row in told] == [[f"`{key}`" for key in one.keys] for one in known]
     assert [row[4].split(", ") for row in told] == [[f"`{host}`" for host in one.allow(())] for one in known]
     assert [row[5].startswith("yes") for row in told] == [bool(one.resume_args) for one in known]
+
+
+def test_the_table_of_situations_is_what_they_promise() -> None:
+    assert rows(AGENTS, "situation") == [[f"`{one.name}`", one.shall] for one in SITUATIONS]
+    assert f"`--timeout` seconds ({LIMIT_S:g}), `--silence` ({SILENCE_S:g})" in AGENTS
 
 
 def test_the_table_of_failures_is_what_is_done_about_them() -> None:

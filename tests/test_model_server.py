@@ -10,9 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.model_dialects import CACHED_TOKENS, INPUT_TOKENS, OUTPUT_TOKENS, Anthropic, Asked, Chat, Gemini, Responses
-from tests.model_server import (
-    BODY_BYTES,
+from thrum.scripted import (
     MARK,
     ModelServer,
     cut,
@@ -27,6 +25,9 @@ from tests.model_server import (
     say,
     write,
 )
+from thrum.scripted.conversation import Asked
+from thrum.scripted.dialects import CACHED_TOKENS, INPUT_TOKENS, OUTPUT_TOKENS, Anthropic, Chat, Gemini, Responses
+from thrum.scripted.server import BODY_BYTES
 
 SCHEMA = {"type": "object", "properties": {"command": {"type": "string"}}, "required": ["command"]}
 PATHS = {

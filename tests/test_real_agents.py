@@ -1,4 +1,4 @@
-"""The real agent programs, from `task add` to merged, with one failed gate in between.
+"""The real agent programs: certified, and from `task add` to merged, with one failed gate in between.
 
 Each runs in the os-native sandbox, against a scripted model on loopback, which is all of the network that it reaches.
 `scripts/install-agents` installs them; `scripts/test-agents` runs this with all of them.
@@ -15,12 +15,12 @@ from typing import Any
 
 import pytest
 
-from tests.model_server import ModelServer, Step, only, plan, run, say, write
 from tests.projects import environment
 from tests.repositories import git, make_repository
 from tests.requirements import needs
 from thrum.backends import PRESETS
 from thrum.detection.toolchain import mounts_for
+from thrum.scripted import ModelServer, Step, only, plan, run, say, write
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "thrum-agents"
 ALWAYS = ("claude-code", "codex")
@@ -125,3 +125,24 @@ def test_it_does_a_task_mends_what_a_gate_found_and_is_merged(tmp_path: Path, pr
         assert git(project.repo, "show", "main:colour.txt").splitlines()[-1] == "green"
         assert git(project.repo, "diff", "--name-only", "main~1", "main") == "colour.txt", "it left no litter"
         assert model.unknown == [], "it reached for something else"
+
+
+@needs("bwrap")
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("preset", agents())
+def test_it_is_certified(tmp_path: Path, preset: str) -> None:
+    found = program(preset)
+    assert found is not None, f"{preset} is not installed: scripts/install-agents {preset}"
+    ran = subprocess.run(
+        [sys.executable, "-m", "thrum", "backend", "certify", preset, "--command", str(found), "--json"],
+        cwd=tmp_path,
+        env=environment({}),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=880,
+    )
+    assert ran.returncode in (0, 1), ran.stderr
+    told = json.loads(ran.stdout)
+    assert {one["name"]: one["reasons"] for one in told["situations"] if one["verdict"] != "held"} == {}
+    assert told["version"] == PRESETS[preset].tried_with or preset == "mini-swe-agent", "it does not tell its version"

@@ -20,7 +20,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from tests.model_server import (
+from thrum.backends import Preset, preset
+from thrum.config import SandboxConfig
+from thrum.job import Ending, Job, Outcome
+from thrum.sandbox import Sandbox, open_sandbox
+from thrum.scripted import (
     ModelServer,
     Step,
     cut,
@@ -35,10 +39,6 @@ from tests.model_server import (
     say,
     write,
 )
-from thrum.backends import Preset, preset
-from thrum.config import SandboxConfig
-from thrum.job import Ending, Job, Outcome
-from thrum.sandbox import Sandbox, open_sandbox
 
 HERE = Path(__file__).parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "thrum-agents"

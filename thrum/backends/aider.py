@@ -95,6 +95,7 @@ PRESET = Preset(
     args=_ALWAYS,
     resume_args=(*_ALWAYS, "--restore-chat-history"),
     options={"model": ("--model", "{model}"), "system_prompt": ("--read", "{state}/system-prompt.md")},
+    runs_commands=False,
     prompt_stdin=False,
     # It writes a name of its own into the clone's settings unless git knows one.
     files={"git/config": "[user]\n\tname = aider\n\temail = aider@localhost\n"},

@@ -75,6 +75,8 @@ class Preset:
     """Arguments of a run that goes on with `{session}`; empty: its sessions cannot be gone on with."""
     options: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """By the placeholder that an option needs: its arguments."""
+    runs_commands: bool = True
+    """Whether its model can have it run commands; else it only edits files."""
     prompt_stdin: bool = True
     """Whether the prompt is its standard input; else an argument, or a file, holds it."""
     env: dict[str, str] = field(default_factory=dict)

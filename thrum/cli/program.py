@@ -138,6 +138,7 @@ class Group(click.Group):
         "run": "run:run",
         "task": "program:task",
         "gate": "program:gate",
+        "backend": "program:backend",
         "completion": "completion:completion",
     },
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -171,6 +172,11 @@ def task() -> None:
 @click.group(cls=Group, commands_at={"run": "gating:run", "list": "gating:list_"})
 def gate() -> None:
     """Run the gates by hand, and see what they consist of."""
+
+
+@click.group(cls=Group, commands_at={"certify": "certifying:certify"})
+def backend() -> None:
+    """Try out the programs that do the work."""
 
 
 def run(args: Sequence[str]) -> int:

@@ -1,6 +1,6 @@
 """The four ways of talking to a language model over HTTP: what a request says, and how an answer is written.
 
-Pure: `tests.model_server` moves the bytes. A dialect knows its paths, reads a request into `Asked`, and writes a
+Pure: `thrum.scripted.server` moves the bytes. A dialect knows its paths, reads a request into `Asked`, and writes a
 `Reply` as one JSON object or as server-sent events, and a failure as its provider words it.
 """
 
@@ -10,92 +10,17 @@ import itertools
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import field
 from typing import Any
 
-from thrum.values import dataclass
+from thrum.scripted.conversation import Asked, Failure, Reply, Turn, text_of
 
 INPUT_TOKENS, CACHED_TOKENS, OUTPUT_TOKENS = 1200, 200, 80
 """What each answer is said to have taken; the cached ones are part of the input."""
 
-_ids = itertools.count(1)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Turn:
-    """One piece of a conversation; `role` is user, assistant or tool."""
-
-    role: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """What a request asked for."""
-
-    api: str
-    path: str
-    model: str = ""
-    stream: bool = False
-    system: str = ""
-    turns: tuple[Turn, ...] = ()
-    tools: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """The parameters' JSON schema of each tool that was offered; `{"type": "custom"}` for one that takes a text."""
-    schema: dict[str, Any] = field(default_factory=dict)
-    """The JSON schema that the answer is to fit, where one was given."""
-    key: str = ""
-    """What was sent as the key."""
-
-    @property
-    def prompt(self) -> str:
-        """What the user said, all of it."""
-        return "\n".join(turn.text for turn in self.turns if turn.role == "user")
-
-    @property
-    def results(self) -> tuple[str, ...]:
-        """What the tools gave back."""
-        return tuple(turn.text for turn in self.turns if turn.role == "tool")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Reply:
-    """What the model says: a text, a call of a tool beside it, or a text by which it refuses."""
-
-    text: str = ""
-    tool: str = ""
-    arguments: dict[str, Any] = field(default_factory=dict)
-    refused: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Failure:
-    """An answer that is an error. `kind` is empty, or `overflow`, `quota` or `overloaded`."""
-
-    status: int
-    kind: str = ""
-    message: str = ""
-    retry_after_s: float | None = None
-    resets_at: int | None = None
-
-
 Event = tuple[str, dict[str, Any]]
 """The name of a server-sent event, empty where the API names none, and its data."""
 
-
-def text_of(content: object) -> str:
-    """All the text of a message's content, which may be a text, a part, or a list of parts."""
-    match content:
-        case str():
-            return content
-        case list():
-            return "\n".join(filter(None, map(text_of, content)))
-        case {"text": str(text)}:
-            return text
-        case {"content": inner} | {"output": inner}:
-            return text_of(inner)
-        case {"functionResponse": {"response": response}}:
-            return json.dumps(response)
-    return ""
+_ids = itertools.count(1)
 
 
 def _new_id(prefix: str) -> str:
@@ -284,7 +209,8 @@ class Responses(_OpenAI):
     def read(self, path: str, body: dict[str, Any]) -> Asked:
         system, turns, beside = [text_of(body.get("instructions"))], [], []
         given = body.get("input", [])
-        for item in [{"role": "user", "content": given}] if isinstance(given, str) else given:
+        items: list[dict[str, Any]] = [{"role": "user", "content": given}] if isinstance(given, str) else given
+        for item in items:
             kind, role = item.get("type", "message"), item.get("role", "")
             if kind == "message" and role in ("system", "developer"):
                 system.append(text_of(item.get("content")))
@@ -310,11 +236,11 @@ class Responses(_OpenAI):
     def whole(self, asked: Asked, reply: Reply) -> dict[str, Any]:
         output: list[dict[str, Any]] = []
         if reply.text:
-            said = {"type": "refusal", "refusal": reply.text}
+            said: dict[str, Any] = {"type": "refusal", "refusal": reply.text}
             if not reply.refused:
                 said = {"type": "output_text", "text": reply.text, "annotations": []}
-            message = {"type": "message", "id": _new_id("msg"), "role": "assistant", "status": "completed"}
-            output.append(message | {"content": [said]})
+            message: dict[str, Any] = {"type": "message", "id": _new_id("msg"), "role": "assistant"}
+            output.append(message | {"status": "completed", "content": [said]})
         if reply.tool and asked.tools[reply.tool].get("type") == "custom":
             call = {"type": "custom_tool_call", "id": _new_id("ctc"), "call_id": _new_id("call"), "status": "completed"}
             output.append(call | {"name": reply.tool, "input": reply.arguments["input"]})
