@@ -84,11 +84,10 @@ def test_the_quick_start_brings_a_task_to_main(tmp_path: Path, shell_env: dict[s
 
 
 def test_the_configuration_in_the_readme_is_accepted() -> None:
-    repos, backends, setup, docker = (tomllib.loads(block) for block in blocks("toml"))
+    repos, backends, setup = (tomllib.loads(block) for block in blocks("toml"))
     assert from_plain(ReposConfig, repos).repo[0].name == "my-project"
     assert from_plain(PipelineConfig, backends).backends[1].command == "my-agent"
     assert from_plain(RepoConfig, {"name": "a", "path": "a", **setup}).setup_cmd
-    assert from_plain(PipelineConfig, docker).sandbox.backend == "docker"
 
 
 def test_the_exit_codes_in_the_readme_are_all_there_are() -> None:
