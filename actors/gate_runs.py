@@ -132,24 +132,43 @@ class GateRuns:
         return sum(self._durations.get(check.name, 0.0) for check in part.checks)
 
     def look_over(self, repo: str, base: str, now: float) -> bool:
-        """Have it looked whether each check of the repository could run; False without any. The answer has no task."""
-        plans = self._plans.values()
-        checks = {check.name: check for plan in plans for check in plan.checks if check.repo in ("", repo)}
-        if checks:
+        """Have it looked whether each check of the repository could run; False without any. The answer has no task.
+
+        The commands of gates 1 and 2 are run on the base for that, unless it is known what they say of it.
+        """
+        looked: dict[str, Check] = {}
+        rehearsed: dict[str, Check] = {}
+        for gate, plan in self._plans.items():
+            for check in plan.checks:
+                if check.repo in ("", repo) and check.name not in {**looked, **rehearsed}:
+                    known = check.prover or self.bases.runs(on_base(base, check))
+                    (looked if known or gate is Gate.INTEGRATION else rehearsed)[check.name] = check
+        chosen = (*looked.values(), *rehearsed.values())
+        if chosen:
             self._lookings += 1
             run, vector = f"preflight.{repo}/{self._lookings}", {repo: base}
             effect = i.RunChecks(task="", run=run, gate=Gate.QUALITY, attempt=0, commit=base, tree="", vector=vector)
-            chosen = tuple(checks.values())
-            part = RunGate(run=f"{run}/1", gate=Gate.QUALITY, checks=chosen, vector=vector, probe=True)
+            groups = [*([tuple(looked.values())] if looked else []), *((check,) for check in rehearsed.values())]
+            parts = [
+                RunGate(
+                    run=f"{run}/{number}",
+                    gate=Gate.QUALITY,
+                    checks=checks,
+                    vector=vector,
+                    probe=True,
+                    rehearsal=checks[0].name in rehearsed,
+                )
+                for number, checks in enumerate(groups, start=1)
+            ]
             self._runs[run] = _Run(
                 effect=effect,
                 plan=GatePlan(checks=chosen),
-                parts={part.run: part},
-                own={part.run: _Part(asked=part, settled=True)},
-                ask_at={part.run: now},
+                parts={part.run: part for part in parts},
+                own={part.run: _Part(asked=part, settled=True) for part in parts},
+                ask_at=dict.fromkeys((part.run for part in parts), now),
                 started_at=now,
             )
-        return bool(checks)
+        return bool(chosen)
 
     def drop(self, run: str) -> dict[str, str]:
         """Forget a run; its parts that are under way, each with the address of the gate actor that has it."""
@@ -217,6 +236,8 @@ class GateRuns:
             check = part.asked.checks[0]
             self.bases.remember(on_base(run.effect.base, check), reported.checks[0], whole=check.sample is None)
         elif reported.run == name:
+            if part.asked.rehearsal:
+                self.bases.remember(on_base(run.effect.commit, part.asked.checks[0]), reported.checks[0])
             self._durations.update((check.name, check.duration_s) for check in reported.checks)
         if not part.settled and not run.ask_at.keys() & {*part.on_base, *part.again}:
             self._follow(run, name, part, now)

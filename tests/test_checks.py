@@ -16,6 +16,7 @@ from thrum.checks import (
     first_program,
     gate_checks,
     integration_set,
+    missing_tool,
     programs,
     requirement,
     sample,
@@ -25,7 +26,7 @@ from thrum.checks import (
 from thrum.config import PipelineConfig, Project, RepoConfig
 from thrum.errors import RepositoryError, ThrumError
 from thrum.findings import Finding, Sighting, problems
-from thrum.gate import Artifact, Check, Gate, Obligations, Verdict
+from thrum.gate import Artifact, Check, CheckResult, Gate, Obligations, Verdict
 from thrum.records import from_plain
 
 
@@ -251,6 +252,30 @@ def test_gate_3_is_never_sampled() -> None:
 )
 def test_the_first_program_of_a_command_is_found_where_that_is_possible(command: Any, program: str) -> None:
     assert first_program(command) == program
+
+
+@pytest.mark.parametrize(
+    ("command", "code", "tail", "told"),
+    [
+        ("python3 -m no_such -q", 1, "/usr/bin/python3: No module named no_such\n", "there is no module 'no_such'"),
+        (["py", "-m", "a.b"], 1, "py: Error while finding ... (ModuleNotFoundError: No module named 'a')\n", "'a.b'"),
+        ("true; no-such", 127, "bash: line 1: no-such: command not found\n", "no-such: command not found"),
+        ("sh ci/t.sh", 127, "ci/t.sh: 1: no-such: not found\n", "no-such: not found"),
+        ("env -S x", 127, "env: ‘x’: No such file or directory\n", "x’: No such file"),
+        ("x", 126, "bash: line 1: /opt/x: Permission denied\n", "/opt/x: Permission denied"),
+        ("make", 127, "", "it ended with 127"),
+        ("python3 -m pytest", 1, "E   ModuleNotFoundError: No module named 'numpy'\n", ""),
+        ("python3 -m no_such", 0, "No module named no_such\n", ""),
+        ("./run", 127, "bash: line 1: ./run: No such file or directory\n", ""),
+        ("sh ci/t.sh", 126, "sh: 1: ci/more: Permission denied\n", ""),
+        ("false", 1, "x: command not found\n", ""),
+    ],
+)
+def test_what_the_machine_lacks_is_told_from_how_a_run_failed(command: Any, code: int, tail: str, told: str) -> None:
+    result = CheckResult(name="it", verdict=Verdict.FAILED, exit_code=code, tail=tail)
+    command = command if isinstance(command, str) else tuple(command)
+    assert told in missing_tool(command, result)
+    assert bool(missing_tool(command, result)) is bool(told)
 
 
 AGENT = {"name": "coder", "type": "agent", "command": "coder", "prompt_args": ["{prompt}"]}

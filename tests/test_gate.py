@@ -371,6 +371,28 @@ def test_a_check_that_trips_over_a_fault_of_ours_could_not_run_and_takes_nobody_
     assert house.check("true").verdict is PASSED
 
 
+def rehearsed(house: House, command: str | tuple[str, ...]) -> CheckResult:
+    """What a check says before any agent begins."""
+    vector = {"one": git(house.one, "rev-parse", "main")}
+    asked = RunGate(run="r/1", gate=Gate.QUALITY, checks=(a_check(command),), vector=vector, probe=True, rehearsal=True)
+    (result,) = house.runner.run(asked, house.stop).checks
+    return result
+
+
+@pytest.mark.parametrize("command", ["python3 -m no_such_runner", "true && no-such-program", "env no-such-program"])
+def test_what_fails_on_the_base_for_want_of_a_tool_could_not_run(house: House, command: str) -> None:
+    result = rehearsed(house, command)
+    assert result.verdict is COULD_NOT_RUN, result
+    assert "no_such_runner" in result.reason or "no-such-program" in result.reason
+    assert house.check(command).verdict is not PASSED
+
+
+@pytest.mark.parametrize("command", ["exit 3", "./no-such-program", ("./no-such-program",), "sh no-such-script"])
+def test_what_simply_fails_on_the_base_has_failed(house: House, command: str | tuple[str, ...]) -> None:
+    assert rehearsed(house, command).verdict is FAILED
+    assert rehearsed(house, "true").verdict is PASSED
+
+
 def test_a_commit_or_a_repository_that_is_not_there_could_not_run(house: House) -> None:
     (result,) = house.report(a_check("true"), vector={"one": "1" * 40}).checks
     assert result.verdict is COULD_NOT_RUN

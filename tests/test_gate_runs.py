@@ -9,7 +9,7 @@ import pytest
 
 from thrum import inputs as i
 from thrum.actors.gate_runs import ASK_AGAIN_S, GatePlan, GateRuns
-from thrum.gate import Check, CheckResult, Gate, Tally, Verdict
+from thrum.gate import Check, CheckResult, Gate, Obligations, Tally, Verdict
 from thrum.messages.gates import GateReported, RunGate
 
 CHECKS = tuple(Check(name=name, command=name, repo="a") for name in ("fmt", "lint", "test"))
@@ -221,6 +221,51 @@ def test_a_share_that_fails_on_the_base_makes_nothing_red() -> None:
     assert finished is not None
     assert finished[1].result.checks[0].on_base is FAILED
     assert gate_runs.bases.red == {}
+
+
+# --- Before any agent begins ----------------------------------------------------------------------------------------
+
+
+def test_the_checks_of_gates_1_and_2_run_once_on_the_base_and_of_the_others_the_programs_are_looked_for() -> None:
+    proven = Check(name="verify", command="", repo="a", prover="z3", obligations=Obligations(smt=("*.smt2",)))
+    plans = {
+        Gate.QUALITY: GatePlan(checks=CHECKS),
+        Gate.PROOF: GatePlan(checks=(Check(name="proofs", command="make", repo="a"), proven)),
+        Gate.INTEGRATION: GatePlan(checks=(Check(name="step", command="x", repo="a"),)),
+    }
+    gate_runs = GateRuns(plans)
+    assert gate_runs.look_over("a", "base", 0.0)
+    parts = gate_runs.due(0.0)
+    assert all(part.probe and part.vector == {"a": "base"} for part in parts)
+    assert {tuple(check.name for check in part.checks): part.rehearsal for part in parts} == {
+        ("verify", "step"): False,
+        ("fmt",): True,
+        ("lint",): True,
+        ("test",): True,
+        ("proofs",): True,
+    }
+    answers = [
+        gate_runs.report(failing(part, "t::b") if part.checks[0].name == "test" else report(part, *[PASSED] * 2), 1.0)
+        for part in parts
+    ]
+    finished = answers[-1]
+    assert finished is not None
+    assert (finished[0], finished[1].result.verdict) == ("", FAILED)
+    assert gate_runs.bases.red == {"test": "base"}, "as told by the base itself"
+
+
+def test_what_they_said_is_not_asked_of_the_base_again() -> None:
+    gate_runs = runs(checks=CHECKS[2:])
+    gate_runs.look_over("a", "base", 0.0)
+    [part] = gate_runs.due(0.0)
+    gate_runs.report(failing(part, "t::b"), 1.0)
+    gate_runs.begin(on("base"), 2.0)
+    [own] = gate_runs.due(2.0)
+    finished = gate_runs.report(failing(own, "t::a", "t::b"), 3.0)
+    assert finished is not None
+    assert finished[1].result.checks[0].failing_on_base == ("t::b",)
+    gate_runs.look_over("a", "base", 4.0)
+    assert [(part.probe, part.rehearsal) for part in gate_runs.due(4.0)] == [(True, False)], "looked at, not run"
 
 
 # --- Order ----------------------------------------------------------------------------------------------------------

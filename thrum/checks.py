@@ -10,10 +10,21 @@ import re
 import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Literal
 
 from thrum.config import GateConfig, IntegrationConfig, Project, RepoConfig, StepConfig
-from thrum.gate import ROCQ_CHECKERS, ROCQ_COMPILERS, SETUP_PREFIX, Check, Command, Gate, Obligations, Verdict
+from thrum.gate import (
+    ROCQ_CHECKERS,
+    ROCQ_COMPILERS,
+    SETUP_PREFIX,
+    Check,
+    CheckResult,
+    Command,
+    Gate,
+    Obligations,
+    Verdict,
+)
 from thrum.records import to_plain
 from thrum.runners.cargo import listing
 
@@ -36,6 +47,9 @@ BUILT_IN: dict[str, str] = {
 PLACEHOLDERS = ("fixture", "output_dir", "artifact")
 """What the runner of Gate 3 fills in: the fixture's path, that of a folder which all steps of a run share, and for the
 comparison of an artifact the artifact's; beside them `{repo:NAME}`, the path of that repository's checkout."""
+
+OF_THE_CHECKOUT = "of the checkout is not there, or cannot be run"
+"""How the reason of a check ends whose program was to be in its checkout."""
 
 _PLACEHOLDER = re.compile("({(?:" + "|".join(PLACEHOLDERS) + "|repo:[A-Za-z0-9_.-]+)})")
 
@@ -182,6 +196,26 @@ def programs(check: Check) -> tuple[tuple[str, ...], ...]:
     return tuple((name,) for name in dict.fromkeys(filter(None, (*firsts, *shell))))
 
 
+def missing_tool(command: Command, result: CheckResult) -> str:
+    """What program or module of the machine a run of the command lacked, by how it failed; empty where it is not that.
+
+    A program of the checkout that is missing is none of the machine's: it may be what a task is to make.
+    """
+    said = [line.strip() for line in result.tail.splitlines()]
+    for simple in simple_commands(command):
+        modules = (module for option, module in pairwise(simple) if option == "-m")
+        for module in modules:
+            missing = re.compile(rf"No module named '?{re.escape(module.partition('.')[0])}\b")
+            if result.exit_code and any(map(missing.search, said)):
+                return f"there is no module {module!r} for it"
+    if result.exit_code not in (126, 127) or result.reason.endswith(OF_THE_CHECKOUT):
+        return ""
+    told = next((found for line in reversed(said) if (found := _NOT_RUN.search(line))), None)
+    if told and (_in_checkout(told["name"]) or _SCRIPT_GONE.match(told.string)):
+        return ""
+    return f"it ended with {result.exit_code}: {told[0] if told else (said or [result.reason])[-1]}"
+
+
 def named_repos(command: Command) -> tuple[str, ...]:
     """The repositories that the command names as `{repo:NAME}`, each once."""
     words = (command,) if isinstance(command, str) else command
@@ -315,6 +349,13 @@ def simple_commands(command: Command) -> list[list[str]]:
 
 _OPERATOR = re.compile(r"[;&|()<>\n]+")
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
+_NOT_RUN = re.compile(
+    r"(?:^|[:\s])['‘\"]?(?P<name>[^\s:'’\"]+)['’\"]?: "
+    r"(?:(?:command )?not found|No such file(?: or directory)?|Permission denied|cannot execute.*|Exec format error)$"
+)
+"""How a shell, env and their like say that a program could not be run."""
+_SCRIPT_GONE = re.compile(r"(?:\S*/)?(?:ba|da|z|k)?sh: (?:[0-9]+: )?.*No such file")
+"""How a shell says that the script it was given is not there: of programs on PATH it says that they are not found."""
 _BUILT_INTO_BASH = re.compile(
     "alias|case|cd|command|declare|echo|eval|exit|export|false|for|function|if|printf|pwd|read|return|set|shopt|source"
     r"|test|trap|true|type|ulimit|umask|unset|until|wait|while|[.:]|\[\[?"

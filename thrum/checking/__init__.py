@@ -18,7 +18,7 @@ from thrum.checking import commands, provers
 from thrum.checking.fingerprint import fingerprint
 from thrum.checking.rooms import Room, Rooms
 from thrum.checking.turn import Turn, text_of
-from thrum.checks import programs, simple_commands, startable
+from thrum.checks import missing_tool, programs, simple_commands, startable
 from thrum.config import Project
 from thrum.errors import ThrumError, words
 from thrum.files import OutputStore, remove_tree
@@ -101,7 +101,9 @@ class CheckRunner:
         try:
             turn = self._turn(asked, check, rooms, place, stop)
             if asked.probe:
-                return _probe(turn.room, check)
+                found = _probe(turn.room, check)
+                rehearsed = asked.rehearsal and found.verdict is Verdict.PASSED and not check.prover
+                return _rehearsed(turn) if rehearsed else found
             dependence = self._dependence(turn.room, check, turn.provision)
             known = asked.known.get(check.name)
             if known is not None and dependence and known.fingerprint == dependence:
@@ -155,6 +157,14 @@ def _probe(room: Room, check: Check) -> CheckResult:
     either = " or ".join(map(repr, missing[0]))
     what = f"the program {either} is not to be found in the sandbox; install it, or add its path to mount_paths"
     return _could_not_run(check, what)
+
+
+def _rehearsed(turn: Turn) -> CheckResult:
+    """What the check says of the base, before any agent has touched a thing: what it lacks is the machine's to have."""
+    turn.room.workspace.prepare(turn.commit)
+    result = commands.run(turn)
+    lacks = missing_tool(turn.check.command, result) if result.verdict is Verdict.FAILED else ""
+    return replace(result, verdict=Verdict.COULD_NOT_RUN, reason=f"on the base, {lacks}") if lacks else result
 
 
 def _could_not_run(check: Check, reason: str, duration_s: float = 0.0) -> CheckResult:

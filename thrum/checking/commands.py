@@ -13,7 +13,7 @@ from pathlib import Path
 from thrum.checking.artifacts import State, state, verdict_on
 from thrum.checking.rooms import Room
 from thrum.checking.turn import TAIL_CHARS, Turn, text_of
-from thrum.checks import BUILT_IN, fill, named_repos, programs
+from thrum.checks import BUILT_IN, OF_THE_CHECKOUT, fill, named_repos, programs
 from thrum.errors import NotFoundError
 from thrum.files import read_untrusted
 from thrum.gate import Check, CheckResult, Command, Tally, Verdict
@@ -145,7 +145,7 @@ def _outcome(turn: Turn, job: Job) -> Outcome:
         if not trial.ok:
             return outcome  # nothing begins there
     code = 127 if outcome.ending is Ending.NOT_FOUND else 126
-    reason = f"exit code {code}: {job.argv[0]} of the checkout is not there, or cannot be run ({outcome.reason})"
+    reason = f"exit code {code} ({outcome.reason}): {job.argv[0]} {OF_THE_CHECKOUT}"
     return replace(outcome, ending=Ending.EXITED, exit_code=code, reason=reason)
 
 

@@ -27,7 +27,9 @@ class RunGate(Message):
     known: dict[str, CheckResult] = field(default_factory=dict)
     """By name, checks that passed on this tree before: taken over where their fingerprint is still true."""
     probe: bool = False
-    """Only look whether each check could run: make what it needs, find its programs, and run nothing of it."""
+    """Look whether each check could run: make what it needs and find its programs; run nothing of it."""
+    rehearsal: bool = False
+    """Of a probe: run each check too; one that fails for want of a program or module of the machine could not run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
