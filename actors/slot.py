@@ -24,6 +24,7 @@ from thrum.agents import (
     network,
     no_change,
     preset_of,
+    provider_refused,
     read,
     resolve,
     wall_s,
@@ -250,7 +251,8 @@ class Slot:
     def _report(self, asked: RunAttempt, outcome: Outcome, reading: Reading, last_words: str) -> AttemptReported:
         output, trouble = self._output, reading.trouble
         digest, size = self._outputs.adopt(output) if outcome.output_bytes else ("", 0)
-        failed = failure(outcome.ending, trouble, refused=bool(outcome.refused))
+        closed = provider_refused(self._backend(asked)[0], outcome.refused)
+        failed = failure(outcome.ending, trouble, refused=closed)
         refused = ", ".join(f"{target} ({count} times)" for target, count in outcome.refused.items())
         reasons = (
             trouble.detail if trouble else "",

@@ -15,6 +15,7 @@ from thrum.agents import (
     key_variables,
     network,
     no_change,
+    provider_refused,
     read,
     resolve,
     wall_s,
@@ -307,6 +308,17 @@ def test_how_a_run_ended_tells_why_unless_its_program_knows_better() -> None:
     denied = Trouble(failure=Failure.AUTH)
     assert failure(Ending.EXITED, denied) is Failure.AUTH
     assert failure(Ending.EXITED, denied, refused=True) is Failure.UNREACHABLE
+
+
+def test_a_door_is_the_providers_only_where_its_model_may_be() -> None:
+    known = BackendConfig(name="p", preset="opencode", command="opencode")
+    assert provider_refused(known, ["registry.npmjs.org:443", "api.openai.com:443"])
+    assert not provider_refused(known, ["registry.npmjs.org:443"])
+    moved = replace(known, base_url="http://127.0.0.1:8080")
+    assert provider_refused(moved, ["127.0.0.1:8080"])
+    assert not provider_refused(moved, ["api.openai.com:443"])
+    assert provider_refused(CLAUDE, ["anywhere.example:443"]), "nobody knows where that one's model is"
+    assert not provider_refused(CLAUDE, [])
 
 
 def test_the_backends_to_fall_back_to_follow_in_order_and_the_last_stays() -> None:

@@ -263,6 +263,18 @@ def test_the_session_is_found_at_the_beginning_of_a_long_output(name: str) -> No
     assert PRESETS[name].read(first + filler + "".join(rest), code, {}).session == reading(name, "success").session
 
 
+@pytest.mark.parametrize("size", [1_000, 300_000])
+def test_gemini_loses_the_end_of_an_output_after_a_long_result_and_ended_well(size: int) -> None:
+    output, _, _ = recorded("gemini", "success")
+    used, mark, _ = output.partition('{"type":"tool_result"')
+    assert mark
+    lost = used + mark + ',"status":"success","output":"' + "flood\\n" * size
+    read = PRESETS["gemini"].read
+    assert read(lost, 0, {}) == Reading(session=reading("gemini", "success").session)
+    for other, code in ((lost, 1), (lost, None), (lost + "\n", 0), (used, 0), ("flood", 0)):
+        assert read(other, code, {}).trouble is not None
+
+
 def test_opencode_ended_after_an_error_was_interrupted() -> None:
     told = PRESETS["opencode"].read(recorded("opencode", "error-500")[0], None, {}).trouble
     assert told is not None

@@ -236,6 +236,13 @@ def test_the_newest_turn_with_a_plan_counts() -> None:
         assert called("chat", json.loads(post(model, PATHS["chat"], conversation)[2])) == "echo new"
 
 
+def test_a_plan_that_comes_along_with_the_result_of_a_tool_that_was_cut_off_counts() -> None:
+    conversation = body("anthropic", plan(run("sleep 100"), say("old")), results=1)
+    conversation["messages"][-1]["content"].append({"type": "text", "text": plan(run("echo new"), say("end"))})
+    with ModelServer() as model:
+        assert called("anthropic", json.loads(post(model, PATHS["anthropic"], conversation)[2])) == "echo new"
+
+
 def test_a_request_on_the_side_takes_no_step_and_never_fails() -> None:
     with ModelServer() as model:
         status, answer = ask(model, "chat", "A title for this: " + plan(fail(500, times=1), say("x")), tools=False)

@@ -190,10 +190,22 @@ def no_change(reading: Reading) -> str:
     return reasons[-1] if reasons else ""
 
 
+def provider_refused(backend: BackendConfig, refused: Iterable[str]) -> bool:
+    """Whether one of these hosts (`host:port`) is where the backend's model may be.
+
+    Programs reach for more than that, for updates and packages: a closed door there says nothing about a key.
+    """
+    known = preset_of(backend)
+    if known is None:
+        return any(True for _ in refused)
+    hosts = {host_of(backend.base_url)} if backend.base_url else set(known.keys.values())
+    return not hosts.isdisjoint(refused)
+
+
 def failure(ending: Ending, trouble: Trouble | None, *, refused: bool = False) -> Failure | None:
     """Why the run came to nothing, or was cut short: by how it ended, unless its program knows better.
 
-    `refused`: our proxy closed a door to it, which programs take for a provider that does not know their key.
+    `refused`: our proxy closed the door to its provider, which programs take for one that does not know their key.
     """
     if refused and trouble is not None and trouble.failure is Failure.AUTH:
         trouble = replace(trouble, failure=Failure.UNREACHABLE)

@@ -11,11 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from thrum.backends import Preset, Reading
-from thrum.files import read_untrusted, remove_tree, write_atomically
+from thrum.files import open_untrusted, remove_tree, write_atomically
 from thrum.records import RecordError, from_plain, to_plain
 from thrum.values import dataclass
 
-FILE_BYTES = 16 * 1024 * 1024
+FILE_BYTES = 4 * 1024 * 1024
+"""How much of the beginning of a file is read after a run: it can hold all that a program's tools ever printed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,11 +67,12 @@ class Sessions:
         return ""
 
     def files(self) -> dict[str, str]:
-        """What lies there of the files that are read after a run."""
+        """What lies there of the files that are read after a run, of each the beginning."""
         found: dict[str, str] = {}
         for path in self._preset.reads_files:
             try:
-                found[path] = read_untrusted(self.folder, path, limit_bytes=FILE_BYTES).decode(errors="replace")
+                with open_untrusted(self.folder, path) as file:
+                    found[path] = file.read(FILE_BYTES).decode(errors="replace")
             except (OSError, ValueError):
                 continue  # not there, or nothing that a program of good will would have left
         return found

@@ -1,7 +1,8 @@
 """Gemini CLI, `gemini --output-format stream-json`: one JSON object a line, of which the last of type `result` counts.
 
 That object holds tokens, and an error's words; there is no cost. What the agent says comes in pieces, which belong
-together until a tool is used. Some failures come as plain text alone, with an exit code of their own.
+together until a tool is used. Some failures come as plain text alone, with an exit code of their own. When it ends it
+does not wait until all of its output is read: after a result of many megabytes the rest is lost, in mid line.
 """
 
 from __future__ import annotations
@@ -51,6 +52,8 @@ def _trouble(
     message = string(error.get("message")) or (warned[-1] if warned and result is not None else "")
     if message:
         return trouble(message)
+    if result is None and exit_code == 0 and _lost_its_end(output, said):
+        return None
     early = ended_early(output, exit_code)
     if "Error resuming session" in output[-4096:]:
         return Trouble(failure=Failure.SESSION_LOST, detail=early.detail)
@@ -59,6 +62,12 @@ def _trouble(
     if exit_code in _CODES:
         return Trouble(failure=_CODES[exit_code], detail=one_line(early.detail))
     return early
+
+
+def _lost_its_end(output: str, said: list[dict[str, Any]]) -> bool:
+    """Whether it ends in the middle of what a tool gave back."""
+    whole = said or objects(output[:16384])
+    return not output.endswith("\n") and bool(whole) and whole[-1].get("type") == "tool_use"
 
 
 _SETTINGS = {

@@ -98,7 +98,7 @@ class Preset:
     system_prompt_path: str = ""
     """Where in that folder instructions lie that stand above the prompt; empty: it takes none."""
     reads_files: tuple[str, ...] = ()
-    """Files in that folder that `read` needs, by relative path."""
+    """Files in that folder of which `read` needs the beginning, by relative path."""
     version_args: tuple[str, ...] = ("--version",)
     """Arguments by which it prints its version and ends."""
     end_chars: int = 256 * 1024

@@ -101,7 +101,7 @@ SITUATIONS = (
     ),
     Situation(
         name="floods-its-output",
-        shall="Megabytes of output harm neither its work nor its reading.",
+        shall="Megabytes of output do not harm its work, nor have it taken for a failure.",
         asks=(
             Asking(
                 task=_PAINT,
@@ -109,7 +109,8 @@ SITUATIONS = (
                 words=_WRITE,
             ),
         ),
-        holds=(seen.ended_well, seen.painted, seen.spoke),
+        # That its last words are lost in them is no harm: one program loses the end of its output then.
+        holds=(seen.ended_well, seen.painted),
         around='yes flood | head -c 20000000; {program} "$@"',
     ),
     Situation(

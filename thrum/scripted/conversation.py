@@ -11,7 +11,7 @@ from thrum.values import dataclass
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
-    """One piece of a conversation; `role` is user, assistant or tool."""
+    """One piece of a conversation; `role` is user, assistant, tool, or beside: a text that came along with results."""
 
     role: str
     text: str

@@ -49,8 +49,8 @@ class Anthropic:
                 turns.append(Turn(role="tool", text=text_of(results)))
             rest = text_of([part for part in parts if part.get("type") != "tool_result"])
             if rest or not results:
-                # What a program adds to a result is no new word of the user.
-                turns.append(Turn(role="tool" if results else role, text=rest))
+                # What a program adds to a result is no new word of the user, unless it was cut off in its tool.
+                turns.append(Turn(role="beside" if results else role, text=rest))
         tools = {tool["name"]: tool["input_schema"] for tool in body.get("tools", []) if "input_schema" in tool}
         return Asked(
             api=self.api,

@@ -117,7 +117,7 @@ def _planned(asked: Asked) -> tuple[list[Step] | None, int]:
     """The plan of the newest turn of the user that has one, and where in the conversation that is."""
     for index in reversed(range(len(asked.turns))):
         turn = asked.turns[index]
-        if turn.role == "user" and MARK in turn.text:
+        if turn.role in ("user", "beside") and MARK in turn.text:
             found = turn.text.rpartition(MARK)[2].lstrip()
             try:
                 return json.JSONDecoder().raw_decode(found)[0], index
