@@ -103,9 +103,9 @@ def test_every_program_was_recorded_at_the_version_of_its_preset(name: str) -> N
 @pytest.mark.parametrize("name", NAMES)
 def test_the_installer_pins_the_version_of_the_preset(name: str) -> None:
     script = (RECORDED.parent.parent / "scripts" / "install-agents").read_text()
-    [line] = [line for line in script.splitlines() if line.strip().startswith(f"{name}) registry=")]
-    assert f"program={PRESETS[name].program} " in line
-    assert f"version={PRESETS[name].tried_with} " in line
+    [section] = re.findall(rf"^    {name}\)(.*?);;", script, re.MULTILINE | re.DOTALL)
+    assert re.search(rf"\bprogram={PRESETS[name].program}\s", section)
+    assert f"version={PRESETS[name].tried_with} " in section
 
 
 @pytest.mark.parametrize("name", NAMES)

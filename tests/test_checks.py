@@ -116,9 +116,15 @@ def test_a_part_of_a_pipeline_needs_the_one_before_it_unless_it_says_what_it_nee
     checks, _ = gate_checks(project, project.repos[0], Gate.INTEGRATION)
     needs = {check.name: check.needs for check in checks}
     assert needs == {"fmt": (), "test": ("fmt",), "a": ("test",), "b": (), "c": ("a", "b"), "d": ("c",)}
-    assert [check.name for check in startable(checks, {"fmt"}, ())] == ["b"]
-    assert [check.name for check in startable(checks, {"fmt", "b"}, {"fmt", "b"})] == ["test"]
-    assert [check.name for check in startable(checks, {"fmt", "test", "a", "b"}, {"fmt", "test", "a", "b"})] == ["c"]
+
+    def begin(begun: set[str], ended: set[str], verdict: Verdict = Verdict.PASSED) -> list[str]:
+        return [check.name for check in startable(checks, begun, dict.fromkeys(ended, verdict))]
+
+    assert begin(set(), set()) == ["fmt", "b"]
+    assert begin({"fmt"}, set()) == ["b"]
+    assert begin({"fmt", "b"}, {"fmt", "b"}) == ["test"]
+    assert begin({"fmt", "test", "a", "b"}, {"fmt", "test", "a", "b"}) == ["c"]
+    assert begin({"fmt", "b"}, {"fmt"}, Verdict.FAILED) == begin({"fmt"}, {"fmt"}, Verdict.COULD_NOT_RUN) == []
 
 
 def test_steps_tie_their_repositories_together_and_no_others() -> None:

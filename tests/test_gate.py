@@ -305,7 +305,7 @@ def test_what_runs_beside_a_step_that_fails_is_told_to_its_end_and_nothing_begin
         a_check("mkfifo {output_dir}/a", name="pipe"),
         a_check("echo failing > {output_dir}/a; exit 3", name="fails", needs=("pipe",)),
         a_check("cat {output_dir}/a", name="beside", needs=("pipe",)),
-        a_check("true", name="after", needs=("beside",)),
+        a_check("true", name="after", needs=("beside", "fails")),
     )
     report = house.report(*asked, gate=Gate.INTEGRATION)
     told = {result.name: result.verdict for result in report.checks}

@@ -166,9 +166,12 @@ def sample(checks: Sequence[Check], ratio: float, strategy: str, task_id: str, a
     return tuple(check for i, check in enumerate(checks) if i in chosen)
 
 
-def startable(checks: Sequence[Check], begun: Collection[str], passed: Collection[str]) -> tuple[Check, ...]:
-    """Those that were not begun and need none but passed ones, in their order; names are the checks' own."""
-    return tuple(check for check in checks if check.name not in begun and set(check.needs) <= set(passed))
+def startable(checks: Sequence[Check], begun: Collection[str], ended: Mapping[str, Verdict]) -> tuple[Check, ...]:
+    """The parts of a pipeline that may begin now, in their order: those that need none but passed ones, and none at all
+    once one did not pass. `begun` are names, `ended` those of them that are over, each with its verdict."""
+    if any(verdict is not Verdict.PASSED for verdict in ended.values()):
+        return ()
+    return tuple(check for check in checks if check.name not in begun and set(check.needs) <= ended.keys())
 
 
 def fill(command: Command, values: Mapping[str, str]) -> Command:

@@ -81,8 +81,8 @@ class CheckRunner:
         with ThreadPoolExecutor(len(free)) as pool:
             while True:
                 begun = {*results, *(check.name for check, _ in under_way.values())}
-                go_on = all(result.verdict is Verdict.PASSED for result in results.values()) and not stop.is_set()
-                ready = startable(asked.checks, begun, results) if go_on else ()
+                ended = {name: result.verdict for name, result in results.items()}
+                ready = () if stop.is_set() else startable(asked.checks, begun, ended)
                 for check in ready[: len(free)]:
                     lane = min(free, key=lambda lane: check.repo not in lane)  # a warm one if there is one
                     free.remove(lane)
