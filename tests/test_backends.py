@@ -276,6 +276,13 @@ def test_gemini_loses_the_end_of_an_output_after_a_long_result_and_ended_well(si
         assert read(other, code, {}).trouble is not None
 
 
+def test_aider_that_ends_badly_after_an_answer_did_not_do_so_for_what_came_before() -> None:
+    output, _, _ = recorded("aider", "success")
+    told = PRESETS["aider"].read(f"Tunnel connection failed: 403 Forbidden\n{output}", 1, {}).trouble
+    assert told is not None
+    assert told.failure is F.CRASHED
+
+
 def test_opencode_ended_after_an_error_was_interrupted() -> None:
     told = PRESETS["opencode"].read(recorded("opencode", "error-500")[0], None, {}).trouble
     assert told is not None

@@ -257,6 +257,13 @@ def test_a_program_without_tools_is_given_its_edits_in_words(told: str, wanted: 
     assert wanted in answer["choices"][0]["message"]["content"]
 
 
+@pytest.mark.parametrize("told", ["*SEARCH/REPLACE*", "*file listing*"])
+def test_an_edit_in_words_may_have_a_text_before_it(told: str) -> None:
+    with ModelServer() as model:
+        _, answer = ask(model, "chat", f"{told} {plan(write('a.txt', 'hi', saying='so be it'))}", tools=False)
+    assert answer["choices"][0]["message"]["content"].startswith("so be it\n\na.txt\n```")
+
+
 def test_a_file_is_written_by_the_shell() -> None:
     with ModelServer(write("a b.txt", "it's")) as model:
         assert called("gemini", ask(model, "gemini", "go")[1]) == """printf %s 'it'"'"'s' > 'a b.txt'"""

@@ -145,4 +145,4 @@ def test_it_is_certified(tmp_path: Path, preset: str) -> None:
     assert ran.returncode in (0, 1), ran.stderr
     told = json.loads(ran.stdout)
     assert {one["name"]: one["reasons"] for one in told["situations"] if one["verdict"] != "held"} == {}
-    assert told["version"] == PRESETS[preset].tried_with or preset == "mini-swe-agent", "it does not tell its version"
+    assert told["version"] == PRESETS[preset].tried_with

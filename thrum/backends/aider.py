@@ -53,7 +53,8 @@ def _trouble(text: str, answers: list[re.Match[str]], exit_code: int | None) -> 
     if errors:
         return trouble(errors[-1][0])
     if not answers or exit_code != 0:
-        return ended_early(text, exit_code)
+        # What it says of a host that it could not reach, before its model answered, is not why it ended.
+        return ended_early(text[answered:], exit_code)
     return None
 
 

@@ -18,7 +18,7 @@ HELD = ".git/held"
 
 _SAY = say("I painted it {nonce}.")
 _PAINT = "Make a file colour.txt at the top of the work tree that holds one line: green"
-_WRITE = (write("colour.txt", "green\n"), _SAY)
+_WRITE = (write("colour.txt", "green\n", saying=_SAY["say"]), _SAY)
 _HOLD = f"touch {HELD}; while :; do sleep 1; done"
 
 

@@ -26,9 +26,12 @@ def run(command: str) -> Step:
     return {"run": command}
 
 
-def write(path: str, content: str) -> Step:
-    """Make a file: through a shell tool, or in the form that a program without tools asks for its edits in."""
-    return {"write": path, "content": content}
+def write(path: str, content: str, *, saying: str = "") -> Step:
+    """Make a file: through a shell tool, or in the form that a program without tools asks for its edits in.
+
+    `saying` stands before such an edit: it is all that is said, as the program does not ask again after it.
+    """
+    return {"write": path, "content": content, "saying": saying}
 
 
 def only(step: Step, *, when: str = "", unless: str = "") -> Step:
@@ -159,7 +162,7 @@ def reply_to(asked: Asked, step: Step) -> Reply:
     if "run" in step:
         return _calling(asked, step["run"])
     if "write" in step:
-        return _writing(asked, step["write"], step["content"])
+        return _writing(asked, step)
     text = step.get("say", "This answer is cut off in its middle.")
     if "COMPLETE_TASK_AND_SUBMIT_FINAL_OUTPUT" in asked.system + asked.prompt:
         # Where the end has a command of its own, a text alone does not end anything.
@@ -188,10 +191,12 @@ def _calling(asked: Asked, command: str) -> Reply:
     return Reply(text=f"There is no shell among the tools: {', '.join(asked.tools) or 'none'}")
 
 
-def _writing(asked: Asked, path: str, content: str) -> Reply:
+def _writing(asked: Asked, step: Step) -> Reply:
+    path, content = step["write"], step["content"]
+    before = f"{step['saying']}\n\n" if step.get("saying") else ""
     match edits_in_words(asked) if not asked.tools else "":
         case "diff":
-            return Reply(text=f"{path}\n```\n<<<<<<< SEARCH\n=======\n{content}>>>>>>> REPLACE\n```\n")
+            return Reply(text=f"{before}{path}\n```\n<<<<<<< SEARCH\n=======\n{content}>>>>>>> REPLACE\n```\n")
         case "whole":
-            return Reply(text=f"{path}\n```\n{content}```\n")
+            return Reply(text=f"{before}{path}\n```\n{content}```\n")
     return _calling(asked, f"printf %s {shlex.quote(content)} > {shlex.quote(path)}")
