@@ -115,7 +115,7 @@ MISBEHAVIOUR = [
     ("floods-its-output", "chokes", "it was read as crashed"),
     ("exits-0-after-an-error", "is cheerful", "it was read as a success, not as auth"),
     ("exits-1-after-success", "undoes its work", "colour.txt is not among its changes"),
-    ("leaves-a-child-behind", "disowns its children", "a process outlived it: sh -c sleep 3600"),
+    ("leaves-a-child-behind", "disowns its children", "a process outlived it: sh -c echo green"),
     ("ignores-sigterm", "cleans up when it is ended", "colour.txt is not among its changes"),
     ("ignores-sigterm", "disowns its children", "a process outlived it"),
     ("commits-on-its-own", "takes its commits back", "its own commit is not in the work, but: Work on trial-"),

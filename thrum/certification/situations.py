@@ -137,9 +137,11 @@ SITUATIONS = (
             Asking(
                 task=_PAINT,
                 steps=(
+                    # The child does the work, so that there was one.
                     run(
-                        "setsid sh -c 'sleep 3600; :' child-{nonce} </dev/null >/dev/null 2>&1 &\n"
-                        "echo green > colour.txt"
+                        "setsid sh -c 'echo green > colour.txt; sleep 3600; :' child-{nonce}"
+                        " </dev/null >/dev/null 2>&1 &\n"
+                        "for i in 1 2 3 4 5; do [ -e colour.txt ] || sleep 1; done"
                     ),
                     _SAY,
                 ),
