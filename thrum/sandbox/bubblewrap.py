@@ -29,6 +29,8 @@ from thrum.job import Ending, Job, Outcome
 from thrum.sandbox import marks, process, seccomp
 from thrum.sandbox.bubble import Bubble, Status
 from thrum.sandbox.cgroup import Group, Hits, Limits
+from thrum.sandbox.disk import Disk
+from thrum.sandbox.endings import ended_by_itself
 from thrum.sandbox.mounts import (
     ETC_DIRECTORIES,
     ETC_FILES,
@@ -82,6 +84,7 @@ class Bubblewrap:
         self._private = private
         self._masked = mask
         self._busy = threading.Lock()
+        self._disk = Disk.of(config)
         self._bwrap, self._version = find_bubblewrap()
         self._setpriv = find_setpriv() if self.uid is not None else ""
         self._system = _system()
@@ -133,6 +136,7 @@ class Bubblewrap:
                 return Outcome(ending=Ending.NOT_STARTED, reason=str(error))
             before = self._group.hits()
             outcome = process.run(launch, job, on_output=on_output, stop=stop)
+            self._disk.ended(launch.disk)
             outcome = self._judge(outcome, launch, before, self._group.hits())
             return outcome if outlet is None else outlet.tell(outcome)
 
@@ -150,6 +154,7 @@ class Bubblewrap:
         limits = {name: f"{means}: {amounts[name]}" for name, means in self._group.means.items()}
         if config.file_size_limit_mb:
             limits["file_size"] = f"RLIMIT_FSIZE: {config.file_size_limit_mb} MiB"
+        limits |= self._disk.describe()
         stand_ins = {
             "memory": "each process by itself",
             "pids": "all sandboxes together" if self.uid else "not at all",
@@ -246,6 +251,8 @@ class Bubblewrap:
         if any("\0" in option for option in options):
             raise SandboxError("a path or variable holds a NUL character")
         files["options"] = _memory_file("options", os.fsencode("\0".join([*options, ""])), stack)
+        status = Status(reader)
+        watch = self._disk.watch(job.writable, lambda: status.init)
         return Bubble(
             argv=(
                 self._bwrap,
@@ -264,7 +271,8 @@ class Bubblewrap:
             groups=self._group.doors,
             mask=self._masked,
             group=self._group,
-            status=Status(reader),
+            disk=stack.enter_context(watch) if watch else None,
+            status=status,
             outlet=outlet,
         )
 
@@ -328,7 +336,7 @@ class Bubblewrap:
         number = outcome.signal or ((outcome.exit_code or 0) - 128)
         if number in ENDS_A_PROGRAM:
             outcome = replace(outcome, exit_code=None, signal=number)
-            outcome = replace(outcome, reason=process.ended_by_itself(launch, None, number))
+            outcome = replace(outcome, reason=ended_by_itself(launch, None, number))
         if outcome.ok:
             return outcome
         if out_of_memory:

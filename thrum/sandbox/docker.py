@@ -31,6 +31,8 @@ from thrum.job import Ending, Job, Outcome
 from thrum.sandbox import arguments, homes, marks, process
 from thrum.sandbox.bubblewrap import ENDS_A_PROGRAM, HOME, UID, USER
 from thrum.sandbox.container import FIRST, Container, Feed, Status
+from thrum.sandbox.disk import Disk
+from thrum.sandbox.endings import ended_by_itself
 from thrum.sandbox.engine import LIFE, OWNER, find_engine
 from thrum.sandbox.mounts import Mount, plan, refuse_private
 
@@ -87,6 +89,7 @@ class Docker:
         self._private = private
         self._masked = mask
         self._busy = threading.Lock()
+        self._disk = Disk.of(config)
         self._life = secrets.token_hex(8)
         self._runs = 0
         self._late = False
@@ -135,6 +138,7 @@ class Docker:
             asked = replace(job, stdin_path=f"/proc/self/fd/{launch.feed.reader}")
             began_at = time.time()
             outcome = process.run(launch, asked, on_output=on_output, stop=stop)
+            self._disk.ended(launch.disk)
             self._late = outcome.ending is not Ending.EXITED and not launch.status.ready
             outcome = self._judge(outcome, launch, job, began_at)
             return outcome if outlet is None else outlet.tell(outcome)
@@ -158,6 +162,7 @@ class Docker:
         limits = {name: f"docker: {amounts[name]}" for name in self._wanted if name in self._engine.binding}
         if config.file_size_limit_mb:
             limits["file_size"] = f"RLIMIT_FSIZE: {config.file_size_limit_mb} MiB"
+        limits |= self._disk.describe()
         gaps = [f"the limit on {name} does not bind: the engine cannot set it" for name in self._missing]
         return {
             "backend": self.name,
@@ -300,6 +305,7 @@ class Docker:
         stack.callback(os.close, writer)
         self._runs += 1
         name = f"thrum-{re.sub(r'[^A-Za-z0-9_.-]', '_', self._mark)}-{self._life}-{self._runs}"
+        watch = self._disk.watch(job.writable, lambda: self._first_of(name))
         first = ("-c", FIRST, "bash", str(feed.stdin_bytes), *job.argv)
         return Container(
             argv=(
@@ -312,6 +318,7 @@ class Docker:
             # Docker sets it in the container; from here it is told where it was met.
             rlimits=process.file_size_limit(self._config.file_size_limit_mb),
             mask=self._masked,
+            disk=stack.enter_context(watch) if watch else None,
             engine=self._engine,
             name=name,
             status=Status(reader),
@@ -330,6 +337,13 @@ class Docker:
             *arguments.shown(mounts, scratch=_SCRATCH, files=self._accounts),
             *("--workdir", job.cwd),
         ]
+
+    def _first_of(self, container: str) -> int | None:
+        """Its first process, as long as it runs."""
+        try:
+            return self._engine.process(container)
+        except SandboxError:
+            return None
 
     def _remove_late(self) -> None:
         """Remove what an engine finished to make only after the run it was for had been given up."""
@@ -351,8 +365,8 @@ class Docker:
         number = outcome.signal or ((outcome.exit_code or 0) - 128)
         if number in ENDS_A_PROGRAM:
             outcome = replace(outcome, exit_code=None, signal=number)
-            outcome = replace(outcome, reason=process.ended_by_itself(launch, None, number))
-        if outcome.ok:
+            outcome = replace(outcome, reason=ended_by_itself(launch, None, number))
+        if outcome.ok or (launch.disk and launch.disk.reason):
             return outcome
         hits = status.hits
         # With scratch space full, the first process itself may get no more memory to tell of it.
