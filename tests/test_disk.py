@@ -109,7 +109,7 @@ def run(sandbox: Sandbox, work: Path, script: str) -> Outcome:
 
 def test_a_run_that_fills_the_disk_is_ended_and_the_next_may_gather(backend: str, tmp_path: Path) -> None:
     with opened(backend, disk_limit_mb=4) as sandbox:
-        assert sandbox.describe()["limits"]["disk"] == "looked at in intervals: 4 MiB, 2000000 files"
+        assert sandbox.describe()["limits"]["disk"] == "looked at in intervals: 4 MiB, 1000000 files"
         full = run(sandbox, tmp_path / "work", "trap '' TERM; head -c 6M /dev/zero >a; exec sleep 60")
         assert (full.ending, full.exit_code, full.signal) == (Ending.EXITED, None, 9)
         assert full.reason == "disk limit of 4 MiB reached"

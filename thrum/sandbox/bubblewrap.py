@@ -247,18 +247,15 @@ class Bubblewrap:
         options += ["--json-status-fd", str(writer)]
         if outlet:
             options += ["--block-fd", str(outlet.block)]
-        # By descriptor: the environment may hold keys, and /proc/PID/cmdline is everybody's to read.
         if any("\0" in option for option in options):
             raise SandboxError("a path or variable holds a NUL character")
+        # By descriptor: the environment may hold keys, and /proc/PID/cmdline is everybody's to read.
         files["options"] = _memory_file("options", os.fsencode("\0".join([*options, ""])), stack)
         status = Status(reader)
         watch = self._disk.watch(job.writable, lambda: status.init)
         return Bubble(
             argv=(
-                self._bwrap,
-                "--args",
-                str(files["options"]),
-                "--",
+                *(self._bwrap, "--args", str(files["options"]), "--"),
                 *self._drop(loader),
                 program,
                 *job.argv[1:],
@@ -267,6 +264,7 @@ class Bubblewrap:
             cwd="/",
             pass_fds=(*files.values(), writer, *((outlet.block,) if outlet else ())),
             rlimits=self._rlimits(),
+            oom_score=1000,
             output_owner=self.uid,
             groups=self._group.doors,
             mask=self._masked,

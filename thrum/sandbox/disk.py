@@ -50,7 +50,7 @@ class Disk:
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
-        self._granted = Usage()
+        self._full: Watch | None = None
 
     @classmethod
     def of(cls, config: SandboxConfig) -> Self:
@@ -65,19 +65,16 @@ class Disk:
 
     def watch(self, directories: Iterable[str], first: Callable[[], int | None]) -> Watch | None:
         """A watch for the next run; None if there is nothing to limit. `first` is process 1 of its namespace."""
-        granted, self._granted = self._granted, Usage()
+        full, self._full = self._full, None
         directories = tuple(directories)
+        granted = full.grant if full and set(full.directories) & set(directories) else Usage()
         if not directories or not (self._limits.megabytes or self._limits.files):
             return None
         return Watch(self._limits, granted, directories, first)
 
     def ended(self, watch: Watch | None) -> None:
         """Note what the run left behind, for the sake of the next."""
-        if watch is not None and watch.reason:
-            found = watch.found
-            self._granted = Usage(
-                size_bytes=found.size_bytes + found.size_bytes // _SLACK, files=found.files + found.files // _SLACK
-            )
+        self._full = watch if watch is not None and watch.reason else None
 
 
 class Watch:
@@ -93,12 +90,20 @@ class Watch:
         self._limits = limits
         self._most_bytes = max(limits.megabytes << 20, granted.size_bytes) if limits.megabytes else 0
         self._most_files = max(limits.files, granted.files) if limits.files else 0
-        self._directories = directories
+        self.directories = directories
         self._first = first
         self._space: int | None = None
         self._over = threading.Event()
         self._passed = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
         self._thread: threading.Thread | None = None
+
+    @property
+    def grant(self) -> Usage:
+        """What the next run in the same place may have, should this one have been ended."""
+        found = self.found
+        return Usage(
+            size_bytes=found.size_bytes + found.size_bytes // _SLACK, files=found.files + found.files // _SLACK
+        )
 
     def fileno(self) -> int:
         """Readable once `reason` is set."""
@@ -130,7 +135,7 @@ class Watch:
             self._over.wait(max(_REST_S, _REST_RATIO * (time.monotonic() - began)))
 
     def _passes(self) -> bool:
-        counted = Count(self._directories)
+        counted = Count(self.directories)
         if self._space is None and (first := self._first()) is not None:
             self._space = space_of(first)
         for _ in counted.steps(self._space):

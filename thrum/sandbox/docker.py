@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Self
 from thrum.config import SandboxConfig
 from thrum.errors import SandboxError
 from thrum.job import Ending, Job, Outcome
-from thrum.sandbox import arguments, homes, marks, process
+from thrum.sandbox import arguments, homes, marks, process, profile
 from thrum.sandbox.bubblewrap import ENDS_A_PROGRAM, HOME, UID, USER
 from thrum.sandbox.container import FIRST, Container, Feed, Status
 from thrum.sandbox.disk import Disk
@@ -103,6 +103,7 @@ class Docker:
         marks.sweep_exactly(name)
         self._engine.remove(*self._engine.labelled(OWNER, name))
         self._home = homes.make(name)
+        self._filter = self._write_filter()
         self._guard = self._watched()
         try:
             homes.note_containers(self._home, name)
@@ -212,6 +213,16 @@ class Docker:
                 f"limits on {', '.join(self._missing)} cannot be enforced by this docker engine",
                 remedy='see the warnings of `docker info`; or set [sandbox] limits = "best-effort" to go without',
             )
+
+    def _write_filter(self) -> str:
+        """Where our filter of system calls is, for docker to read; empty if the engine's own does."""
+        text = profile.profile(os.uname().machine) if profile.needed(self._engine.version) else None
+        if text is None:
+            return ""
+        path = os.path.join(self._home, "seccomp.json")
+        with open(path, "x", encoding="utf-8") as file:
+            file.write(text)
+        return path
 
     def _watched(self) -> subprocess.Popen[bytes]:
         """A guard that removes our containers when we are gone; in a session of its own, to outlive a terminal."""
@@ -333,6 +344,7 @@ class Docker:
         return [
             *("run", "--name", name, "--label", f"{OWNER}={self._mark}", "--label", f"{LIFE}={self._life}"),
             *arguments.isolation(self._ids, network=job.network),
+            *(("--security-opt", f"seccomp={self._filter}") if self._filter else ()),
             *arguments.limits(self._config, binding=engine.binding, processors=engine.processors),
             *arguments.shown(mounts, scratch=_SCRATCH, files=self._accounts),
             *("--workdir", job.cwd),

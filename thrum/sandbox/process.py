@@ -92,6 +92,8 @@ class Launch:
     """The user id that may open the output by name (/dev/stdout), where it is not ours."""
     mask: tuple[str, ...] = ()
     """Values that are masked in all that is kept and told of the output."""
+    oom_score: int | None = None
+    """Where memory is short, how willingly the kernel kills it (1000 is first). Set by root, it cannot be lowered."""
     disk: Watch | None = None
     """What ends the program where it has too much on disk, if there is a limit."""
 
@@ -211,6 +213,9 @@ def _admit(launch: Launch, child: subprocess.Popen[bytes]) -> str:
     try:
         for which, value in launch.rlimits:
             resource.prlimit(child.pid, which, _within(which, value))
+        if launch.oom_score is not None:
+            with open(f"/proc/{child.pid}/oom_score_adj", "w", encoding="ascii") as file:
+                file.write(str(launch.oom_score))
         child.stdin.write("".join(f"{line}\n" for line in (*launch.groups, "go")).encode())
     except OSError as error:
         child.kill()
