@@ -137,7 +137,7 @@ for i in range(100):
     Filling(
         name="ignore the order to end", script="trap '' TERM INT HUP; while :; do sleep 1; done", ends=_TIME, wall_s=1
     ),
-    Filling(name="stop itself", script="kill -STOP $$; exec sleep 60", ends=_TIME, wall_s=1),
+    Filling(name="stop itself", script="kill -STOP $$; exec sleep 60", ends=rf"{_TIME}|exit code 147", wall_s=1),
     Filling(
         name="stop or kill what watches it inside",
         script="for p in /proc/[0-9]*; do p=${p#/proc/}; [ $p = $$ ] || kill -STOP $p; done; kill -STOP 1; kill -9 1; exec sleep 60",
