@@ -300,6 +300,11 @@ class SandboxConfig:
     """Processors' worth of time."""
     pids_limit: Count = 1024
     file_size_limit_mb: Count = 2048
+    disk_limit_mb: Count = 20480
+    """What the folders that one run may write may hold, what was there before included; a run that passes it is ended.
+    Looked at in intervals of a second, longer where there is much to look at. Not with `none`. 0 means no limit."""
+    disk_limit_files: Count = 1_000_000
+    """How many files and folders they may hold; looked at likewise."""
     network: bool = False
     """Whether agents reach the network; a backend may say otherwise. Checks do only where `[checks.NAME]` says so."""
     allow: tuple[str, ...] = ()

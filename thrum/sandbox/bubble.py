@@ -6,11 +6,13 @@ below it process 1 of the sandbox, which leads the program's session; and below 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
 import select
 import signal
+import threading
 import time
 from typing import TYPE_CHECKING
 
@@ -32,6 +34,7 @@ class Status:
     def __init__(self, reader: int) -> None:
         self._reader = reader
         self._text = b""
+        self._reading = threading.Lock()
 
     @property
     def init(self) -> int | None:
@@ -63,11 +66,10 @@ class Status:
         return self._field("exit-code") is not None
 
     def _field(self, name: str) -> int | None:
-        try:
+        # Asked by who waits for the end, and by who looks at the disk meanwhile.
+        with self._reading, contextlib.suppress(BlockingIOError):
             while more := os.read(self._reader, 4096):
                 self._text += more
-        except BlockingIOError:
-            pass
         # Bubblewrap writes a line in several pieces.
         for line in self._text.split(b"\n")[:-1]:
             value = json.loads(line).get(name)

@@ -29,6 +29,8 @@ from thrum.job import Ending, Job, Outcome
 from thrum.sandbox import marks, process, seccomp
 from thrum.sandbox.bubble import Bubble, Status
 from thrum.sandbox.cgroup import Group, Hits, Limits
+from thrum.sandbox.disk import Disk
+from thrum.sandbox.endings import ended_by_itself
 from thrum.sandbox.mounts import (
     ETC_DIRECTORIES,
     ETC_FILES,
@@ -83,6 +85,7 @@ class Bubblewrap:
         self._private = private
         self._masked = mask
         self._busy = threading.Lock()
+        self._disk = Disk.of(config)
         self._bwrap, self._version = find_bubblewrap()
         self._setpriv = find_setpriv() if self.uid is not None else ""
         self._system = _system()
@@ -134,6 +137,7 @@ class Bubblewrap:
                 return Outcome(ending=Ending.NOT_STARTED, reason=str(error))
             before = self._group.hits()
             outcome = process.run(launch, job, on_output=on_output, stop=stop)
+            self._disk.ended(launch.disk)
             outcome = self._judge(outcome, launch, before, self._group.hits())
             return outcome if outlet is None else outlet.tell(outcome)
 
@@ -151,6 +155,7 @@ class Bubblewrap:
         limits = {name: f"{means}: {amounts[name]}" for name, means in self._group.means.items()}
         if config.file_size_limit_mb:
             limits["file_size"] = f"RLIMIT_FSIZE: {config.file_size_limit_mb} MiB"
+        limits |= self._disk.describe()
         stand_ins = {
             "memory": "each process by itself",
             "pids": "all sandboxes together" if self.uid else "not at all",
@@ -243,16 +248,15 @@ class Bubblewrap:
         options += ["--json-status-fd", str(writer)]
         if outlet:
             options += ["--block-fd", str(outlet.block)]
-        # By descriptor: the environment may hold keys, and /proc/PID/cmdline is everybody's to read.
         if any("\0" in option for option in options):
             raise SandboxError("a path or variable holds a NUL character")
+        # By descriptor: the environment may hold keys, and /proc/PID/cmdline is everybody's to read.
         files["options"] = _memory_file("options", os.fsencode("\0".join([*options, ""])), stack)
+        status = Status(reader)
+        watch = self._disk.watch(job.writable, lambda: status.init)
         return Bubble(
             argv=(
-                self._bwrap,
-                "--args",
-                str(files["options"]),
-                "--",
+                *(self._bwrap, "--args", str(files["options"]), "--"),
                 *self._drop(loader),
                 program,
                 *job.argv[1:],
@@ -261,11 +265,13 @@ class Bubblewrap:
             cwd="/",
             pass_fds=(*files.values(), writer, *((outlet.block,) if outlet else ())),
             rlimits=self._rlimits(),
+            oom_score=1000,
             output_owner=self.uid,
             groups=self._group.doors,
             mask=self._masked,
             group=self._group,
-            status=Status(reader),
+            disk=stack.enter_context(watch) if watch else None,
+            status=status,
             outlet=outlet,
         )
 
@@ -329,7 +335,7 @@ class Bubblewrap:
         number = outcome.signal or ((outcome.exit_code or 0) - 128)
         if number in ENDS_A_PROGRAM:
             outcome = replace(outcome, exit_code=None, signal=number)
-            outcome = replace(outcome, reason=process.ended_by_itself(launch, None, number))
+            outcome = replace(outcome, reason=ended_by_itself(launch, None, number))
         if outcome.ok:
             return outcome
         if out_of_memory:

@@ -28,9 +28,11 @@ from typing import TYPE_CHECKING, Any, Self
 from thrum.config import SandboxConfig
 from thrum.errors import SandboxError
 from thrum.job import Ending, Job, Outcome
-from thrum.sandbox import arguments, homes, marks, process
+from thrum.sandbox import arguments, homes, marks, process, profile
 from thrum.sandbox.bubblewrap import ENDS_A_PROGRAM, HOME, UID, USER
 from thrum.sandbox.container import FIRST, Container, Feed, Status
+from thrum.sandbox.disk import Disk
+from thrum.sandbox.endings import ended_by_itself
 from thrum.sandbox.engine import LIFE, OWNER, find_engine
 from thrum.sandbox.mounts import Mount, plan, refuse_private
 
@@ -87,6 +89,7 @@ class Docker:
         self._private = private
         self._masked = mask
         self._busy = threading.Lock()
+        self._disk = Disk.of(config)
         self._life = secrets.token_hex(8)
         self._runs = 0
         self._late = False
@@ -100,6 +103,7 @@ class Docker:
         marks.sweep_exactly(name)
         self._engine.remove(*self._engine.labelled(OWNER, name))
         self._home = homes.make(name)
+        self._filter = self._write_filter()
         self._guard = self._watched()
         try:
             homes.note_containers(self._home, name)
@@ -135,6 +139,7 @@ class Docker:
             asked = replace(job, stdin_path=f"/proc/self/fd/{launch.feed.reader}")
             began_at = time.time()
             outcome = process.run(launch, asked, on_output=on_output, stop=stop)
+            self._disk.ended(launch.disk)
             self._late = outcome.ending is not Ending.EXITED and not launch.status.ready
             outcome = self._judge(outcome, launch, job, began_at)
             return outcome if outlet is None else outlet.tell(outcome)
@@ -158,6 +163,7 @@ class Docker:
         limits = {name: f"docker: {amounts[name]}" for name in self._wanted if name in self._engine.binding}
         if config.file_size_limit_mb:
             limits["file_size"] = f"RLIMIT_FSIZE: {config.file_size_limit_mb} MiB"
+        limits |= self._disk.describe()
         gaps = [f"the limit on {name} does not bind: the engine cannot set it" for name in self._missing]
         return {
             "backend": self.name,
@@ -207,6 +213,16 @@ class Docker:
                 f"limits on {', '.join(self._missing)} cannot be enforced by this docker engine",
                 remedy='see the warnings of `docker info`; or set [sandbox] limits = "best-effort" to go without',
             )
+
+    def _write_filter(self) -> str:
+        """Where our filter of system calls is, for docker to read; empty if the engine's own does."""
+        text = profile.profile(os.uname().machine) if profile.needed(self._engine.version) else None
+        if text is None:
+            return ""
+        path = os.path.join(self._home, "seccomp.json")
+        with open(path, "x", encoding="utf-8") as file:
+            file.write(text)
+        return path
 
     def _watched(self) -> subprocess.Popen[bytes]:
         """A guard that removes our containers when we are gone; in a session of its own, to outlive a terminal."""
@@ -300,6 +316,7 @@ class Docker:
         stack.callback(os.close, writer)
         self._runs += 1
         name = f"thrum-{re.sub(r'[^A-Za-z0-9_.-]', '_', self._mark)}-{self._life}-{self._runs}"
+        watch = self._disk.watch(job.writable, lambda: self._first_of(name))
         first = ("-c", FIRST, "bash", str(feed.stdin_bytes), *job.argv)
         return Container(
             argv=(
@@ -312,6 +329,7 @@ class Docker:
             # Docker sets it in the container; from here it is told where it was met.
             rlimits=process.file_size_limit(self._config.file_size_limit_mb),
             mask=self._masked,
+            disk=stack.enter_context(watch) if watch else None,
             engine=self._engine,
             name=name,
             status=Status(reader),
@@ -326,10 +344,18 @@ class Docker:
         return [
             *("run", "--name", name, "--label", f"{OWNER}={self._mark}", "--label", f"{LIFE}={self._life}"),
             *arguments.isolation(self._ids, network=job.network),
+            *(("--security-opt", f"seccomp={self._filter}") if self._filter else ()),
             *arguments.limits(self._config, binding=engine.binding, processors=engine.processors),
             *arguments.shown(mounts, scratch=_SCRATCH, files=self._accounts),
             *("--workdir", job.cwd),
         ]
+
+    def _first_of(self, container: str) -> int | None:
+        """Its first process, as long as it runs."""
+        try:
+            return self._engine.process(container)
+        except SandboxError:
+            return None
 
     def _remove_late(self) -> None:
         """Remove what an engine finished to make only after the run it was for had been given up."""
@@ -351,8 +377,8 @@ class Docker:
         number = outcome.signal or ((outcome.exit_code or 0) - 128)
         if number in ENDS_A_PROGRAM:
             outcome = replace(outcome, exit_code=None, signal=number)
-            outcome = replace(outcome, reason=process.ended_by_itself(launch, None, number))
-        if outcome.ok:
+            outcome = replace(outcome, reason=ended_by_itself(launch, None, number))
+        if outcome.ok or (launch.disk and launch.disk.reason):
             return outcome
         hits = status.hits
         # With scratch space full, the first process itself may get no more memory to tell of it.

@@ -21,6 +21,8 @@ from collections.abc import Callable
 from thrum.errors import SandboxError
 from thrum.job import Ending, Job, Outcome
 from thrum.sandbox.capture import Capture
+from thrum.sandbox.disk import FIRST_LOOK_S, Watch
+from thrum.sandbox.endings import outcome_of
 from thrum.values import dataclass
 
 log = logging.getLogger(__name__)
@@ -90,6 +92,10 @@ class Launch:
     """The user id that may open the output by name (/dev/stdout), where it is not ours."""
     mask: tuple[str, ...] = ()
     """Values that are masked in all that is kept and told of the output."""
+    oom_score: int | None = None
+    """Where memory is short, how willingly the kernel kills it (1000 is first). Set by root, it cannot be lowered."""
+    disk: Watch | None = None
+    """What ends the program where it has too much on disk, if there is a limit."""
 
     def ready(self, pid: int) -> None:
         """Do what must be done while the program comes up, or raise NotReadyError: it then counts as not started."""
@@ -161,7 +167,7 @@ def run(
             return Outcome(ending=Ending.NOT_STARTED, reason=str(error))
         finally:
             os.close(reader)
-        return _outcome(launch, job, child.returncode, ending, capture, time.monotonic() - began)
+        return outcome_of(launch, job, child.returncode, ending, capture, time.monotonic() - began)
 
 
 def file_size_limit(limit_mb: int) -> tuple[tuple[int, int], ...]:
@@ -207,6 +213,9 @@ def _admit(launch: Launch, child: subprocess.Popen[bytes]) -> str:
     try:
         for which, value in launch.rlimits:
             resource.prlimit(child.pid, which, _within(which, value))
+        if launch.oom_score is not None:
+            with open(f"/proc/{child.pid}/oom_score_adj", "w", encoding="ascii") as file:
+                file.write(str(launch.oom_score))
         child.stdin.write("".join(f"{line}\n" for line in (*launch.groups, "go")).encode())
     except OSError as error:
         child.kill()
@@ -280,6 +289,8 @@ class _Watch:
         self._stop = stop
         self._tick_s = math.inf
         self._began = self._heard = time.monotonic()
+        self._disk = launch.disk
+        self._look_at = self._began + FIRST_LOOK_S if launch.disk else math.inf
         self._poll = select.poll()
         self._poll.register(pidfd, select.POLLIN)
         self._poll.register(reader, select.POLLIN)
@@ -287,20 +298,31 @@ class _Watch:
             self._poll.register(stop, select.POLLIN)
         elif stop is not None:
             self._tick_s = _TICK_S
+        if launch.disk is not None:
+            self._poll.register(launch.disk, select.POLLIN)
 
     def until_exit(self, grace_s: float) -> Ending | None:
         ending: Ending | None = None
         kill_at = give_up_at = math.inf
+        full = False
         while True:
             now = time.monotonic()
-            limits = (kill_at, give_up_at) if ending else (self._wall_at, self._silent_at, now + self._tick_s)
+            awaited = (self._wall_at, self._silent_at, self._look_at, now + self._tick_s)
+            limits = (kill_at, give_up_at) if ending or full else awaited
             ready = self._wait(min(limits))
             now = time.monotonic()
             if self._reader in ready:
                 self._read()
             if self._pidfd in ready:
                 return ending
-            if ending is None:
+            if self._disk is not None and now >= self._look_at:
+                self._look_at = math.inf
+                self._disk.look()
+            if self._disk is not None and self._disk.fileno() in ready:
+                # At once: it would go on filling the disk in the time that it is given.
+                self._poll.unregister(self._disk)
+                full, kill_at = True, now
+            elif ending is None and not full:
                 ending = self._limit_reached(now)
                 if ending:
                     if isinstance(self._stop, StopEvent):
@@ -355,52 +377,6 @@ class _Watch:
         if now >= self._silent_at:
             return Ending.SILENT
         return None
-
-
-def _outcome(
-    launch: Launch, job: Job, returncode: int, ending: Ending | None, capture: Capture, duration_s: float
-) -> Outcome:
-    exit_code = returncode if ending is None and returncode >= 0 else None
-    number = -returncode if ending is None and returncode < 0 else None
-    return Outcome(
-        ending=ending or Ending.EXITED,
-        exit_code=exit_code,
-        signal=number,
-        duration_s=duration_s,
-        tail=capture.tail,
-        output_bytes=capture.kept_bytes,
-        output_digest=capture.digest,
-        reason=_limit_told(job, ending) if ending else ended_by_itself(launch, exit_code, number),
-    )
-
-
-def _limit_told(job: Job, ending: Ending) -> str:
-    match ending:
-        case Ending.TIMED_OUT:
-            return f"ended after {job.wall_s:g} s, its time limit"
-        case Ending.SILENT:
-            return f"ended after {job.silence_s:g} s without output"
-        case Ending.OUTPUT_LIMIT:
-            return f"ended at {job.output_limit_bytes} bytes of output, its limit"
-    return "stopped on request"
-
-
-def ended_by_itself(launch: Launch, exit_code: int | None, number: int | None) -> str:
-    """One line about an exit code or a signal; empty for exit code 0."""
-    if number == signal.SIGXFSZ:
-        limit = dict(launch.rlimits).get(resource.RLIMIT_FSIZE, 0)
-        return f"file size limit of {limit >> 20} MiB reached"
-    if number is not None:
-        return f"killed by {signal_name(number)}"
-    return f"exit code {exit_code}" if exit_code else ""
-
-
-def signal_name(number: int) -> str:
-    """`SIGKILL` for 9; a number without a name is written out."""
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return f"signal {number}"
 
 
 def _told(error: Exception) -> str:

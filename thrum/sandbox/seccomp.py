@@ -2,7 +2,7 @@
 
 Refused are new namespaces (a user namespace gives every capability over a fresh part of the kernel), the keyrings
 (the session's keys are inherited, not namespaced), bpf, perf, userfaultfd and io_uring (attack surface),
-AF_VSOCK (it reaches a hypervisor past a closed network) and typing into a terminal (TIOCSTI).
+the kernel's log, AF_VSOCK (it reaches a hypervisor past a closed network) and typing into a terminal (TIOCSTI).
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ class _Calls:
     ioctl: int
     socket: int
     refused: tuple[int, ...]
-    """setns, add_key, request_key, keyctl, bpf, perf_event_open, userfaultfd, io_uring_setup, _enter, _register."""
+    """setns, add_key, request_key, keyctl, bpf, perf_event_open, userfaultfd, io_uring_setup, _enter, _register,
+    syslog."""
     clone3: int = 435
 
 
@@ -54,7 +55,7 @@ def _generic(architecture: int) -> _Calls:
         unshare=97,
         ioctl=29,
         socket=198,
-        refused=(268, 217, 218, 219, 280, 241, 282, 425, 426, 427),
+        refused=(268, 217, 218, 219, 280, 241, 282, 425, 426, 427, 116),
     )
 
 
@@ -65,7 +66,7 @@ _MACHINES = {
         unshare=272,
         ioctl=16,
         socket=41,
-        refused=(308, 248, 249, 250, 321, 298, 323, 425, 426, 427),
+        refused=(308, 248, 249, 250, 321, 298, 323, 425, 426, 427, 103),
     ),
     "aarch64": _generic(0xC00000B7),
     "riscv64": _generic(0xC00000F3),

@@ -1,0 +1,16 @@
+"""Attempts to take over the terminal of the person who looks at a task, in a whole project with its commands."""
+
+from tests.escapes import Telling
+
+TELLING = (
+    Telling(
+        name="print escapes that `thrum task show` and `thrum task log` would show",
+        script="printf '\\033]0;owned\\007\\033[2J\\033]52;c;b3duZWQ=\\007\\233\\n'; echo x >x",
+        commands=(("task", "show"), ("task", "log")),
+    ),
+    Telling(
+        name="give files names and content that `thrum task diff` would show",
+        script="printf 'x\\033[2J\\007\\n' >\"$(printf 'a\\033]0;owned\\007\\nb')\"",
+        commands=(("task", "diff"),),
+    ),
+)

@@ -1,0 +1,64 @@
+"""What is told of a run that is over: how it ended, and one line that says why."""
+
+from __future__ import annotations
+
+import resource
+import signal
+from typing import TYPE_CHECKING
+
+from thrum.job import Ending, Job, Outcome
+from thrum.sandbox.capture import Capture
+
+if TYPE_CHECKING:
+    from thrum.sandbox.process import Launch
+
+
+def outcome_of(
+    launch: Launch, job: Job, returncode: int, ending: Ending | None, capture: Capture, duration_s: float
+) -> Outcome:
+    """How a run ended, whose child ended with this return code after we had ended it for this reason, if for any."""
+    exit_code = returncode if ending is None and returncode >= 0 else None
+    number = -returncode if ending is None and returncode < 0 else None
+    if ending is None and launch.disk is not None and launch.disk.reason:
+        exit_code, number = None, signal.SIGKILL
+    return Outcome(
+        ending=ending or Ending.EXITED,
+        exit_code=exit_code,
+        signal=number,
+        duration_s=duration_s,
+        tail=capture.tail,
+        output_bytes=capture.kept_bytes,
+        output_digest=capture.digest,
+        reason=_limit_told(job, ending) if ending else ended_by_itself(launch, exit_code, number),
+    )
+
+
+def _limit_told(job: Job, ending: Ending) -> str:
+    match ending:
+        case Ending.TIMED_OUT:
+            return f"ended after {job.wall_s:g} s, its time limit"
+        case Ending.SILENT:
+            return f"ended after {job.silence_s:g} s without output"
+        case Ending.OUTPUT_LIMIT:
+            return f"ended at {job.output_limit_bytes} bytes of output, its limit"
+    return "stopped on request"
+
+
+def ended_by_itself(launch: Launch, exit_code: int | None, number: int | None) -> str:
+    """One line about an exit code or a signal; empty for exit code 0."""
+    if launch.disk is not None and launch.disk.reason:
+        return launch.disk.reason
+    if number == signal.SIGXFSZ:
+        limit = dict(launch.rlimits).get(resource.RLIMIT_FSIZE, 0)
+        return f"file size limit of {limit >> 20} MiB reached"
+    if number is not None:
+        return f"killed by {signal_name(number)}"
+    return f"exit code {exit_code}" if exit_code else ""
+
+
+def signal_name(number: int) -> str:
+    """`SIGKILL` for 9; a number without a name is written out."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
