@@ -312,8 +312,8 @@ def test_how_a_run_ended_tells_why_unless_its_program_knows_better() -> None:
 
 def test_a_door_is_the_providers_only_where_its_model_may_be() -> None:
     known = BackendConfig(name="p", preset="opencode", command="opencode")
-    assert provider_refused(known, ["registry.npmjs.org:443", "api.openai.com:443"])
-    assert not provider_refused(known, ["registry.npmjs.org:443"])
+    assert provider_refused(known, ["packages.example.org:443", "api.openai.com:443"])
+    assert not provider_refused(known, ["packages.example.org:443"])
     moved = replace(known, base_url="http://127.0.0.1:8080")
     assert provider_refused(moved, ["127.0.0.1:8080"])
     assert not provider_refused(moved, ["api.openai.com:443"])
