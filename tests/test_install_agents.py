@@ -11,7 +11,12 @@ SCRIPT = Path(__file__).parent.parent / "scripts" / "install-agents"
 
 
 def call(*arguments: str, cache: Path) -> subprocess.CompletedProcess[str]:
-    env = {"PATH": "/usr/bin:/bin", "HOME": str(cache), "XDG_CACHE_HOME": str(cache)}
+    """Run the script where there seems to be an npm, which is never called."""
+    tools = cache.parent / f"{cache.name}-tools"
+    tools.mkdir(exist_ok=True)
+    (tools / "npm").write_text("#!/bin/sh\nexit 99\n")
+    (tools / "npm").chmod(0o755)
+    env = {"PATH": f"{tools}:/usr/bin:/bin", "HOME": str(cache), "XDG_CACHE_HOME": str(cache)}
     command = ["bash", str(SCRIPT), *arguments]
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60, stdin=subprocess.DEVNULL)
 
@@ -53,6 +58,13 @@ def test_a_missing_installer_is_named(tmp_path: Path) -> None:
     for tool in ("bash", "dirname", "basename", "cat", "rm", "mkdir"):
         (empty / tool).symlink_to(f"/usr/bin/{tool}")
     env = {"PATH": str(empty), "HOME": str(tmp_path)}
-    told = subprocess.run(["bash", str(SCRIPT), "codex"], env=env, capture_output=True, text=True, timeout=60)
+    for name, missing in (("gemini", "no npm on PATH"), ("codex", "no Python 3.11 or later")):
+        told = subprocess.run(["bash", str(SCRIPT), name], env=env, capture_output=True, text=True, timeout=60)
+        assert told.returncode == 1
+        assert missing in told.stderr
+
+
+def test_one_that_is_not_on_pypi_is_not_taken_from_there(tmp_path: Path) -> None:
+    told = call("--pypi", "gemini", cache=tmp_path)
     assert told.returncode == 1
-    assert "no npm on PATH" in told.stderr
+    assert "gemini comes from npm" in told.stderr
