@@ -130,6 +130,7 @@ class World:
             found = list(self._escaped(mark, outcome, victim, before))
         for pid in outlived(mark):
             os.kill(pid, signal.SIGKILL)
+        Path("/dev/shm", mark).unlink(missing_ok=True)
         return outcome, found
 
     def _escaped(

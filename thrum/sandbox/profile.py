@@ -27,10 +27,11 @@ _CLONE_NAMESPACES = 0x7E020000
 _AF_VSOCK = 40
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
 _MACHINES = {
-    "x86_64": ("SCMP_ARCH_X86_64", "SCMP_ARCH_X86"),
+    "x86_64": ("SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"),
     "aarch64": ("SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"),
     "riscv64": ("SCMP_ARCH_RISCV64",),
 }
+"""Each with what else its processors run: a call of a convention that is not listed would kill the program."""
 
 
 def needed(version: str) -> bool:
