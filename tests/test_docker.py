@@ -259,7 +259,7 @@ def test_limits_bind_and_are_told(tmp_path: Path) -> None:
         assert int(bomb.tail.partition("Traceback")[0].split()[-1]) == 39
         assert made.shell("head -c 3000000 /dev/zero >big; kill -XFSZ $$").reason == "file size limit of 1 MiB reached"
         assert Path(made.work, "big").stat().st_size == 1 << 20
-        assert set(made.sandbox.describe()["limits"]) == {"memory", "pids", "file_size"}
+        assert set(made.sandbox.describe()["limits"]) == {"memory", "pids", "file_size", "disk"}
         assert made.shell("true").ok
 
 

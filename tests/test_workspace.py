@@ -270,6 +270,7 @@ ONE = "echo 1 >one; git add .; git commit -qm One"
         ("echo 1 >one; git add .; git commit -q --amend -m 'Amended what was there'", ("one",), 1),
         ("echo 1 >one; touch .git/index.lock .git/HEAD.lock .git/refs/heads/work.lock", ("one",), 1),
         ("echo 1 >one; rm .git/index", ("one",), 1),
+        ("echo 1 >one; rm .git/index; mkfifo .git/index .git/packed-refs", ("one",), 1),
         (
             f"rm -rf .git; git init -q; git config user.name A; git config user.email a; git add -f .; {ONE}",
             ("one",),

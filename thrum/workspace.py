@@ -43,7 +43,7 @@ _HARVEST = """
 base=$1 start=$2 out=$3 objects=$4 config=$5 message=$6 leaves=$7
 git=.git
 [ -d $git ] && [ ! -L $git ] || exit 3
-find $git -name '*.lock' -type f -exec rm -f {} +
+find $git \\( -name '*.lock' -type f -o ! -type f ! -type d ! -type l \\) -exec rm -f {} +
 rm -rf "$out/harvest.bundle" $git/config $git/config.worktree $git/commondir $git/shallow \\
     $git/info $git/objects/info $git/refs/replace
 mkdir -p $git/refs $git/objects/info $git/info && printf '%s\\n' "$leaves" >$git/info/exclude || exit 3
