@@ -38,7 +38,7 @@ from thrum.masking import secrets
 from thrum.messages.attempts import AttemptReported, RunAttempt
 from thrum.records import from_plain, to_plain
 from thrum.sandbox import Sandbox, open_sandbox
-from thrum.sessions import Sessions
+from thrum.sessions import Sessions, prune
 from thrum.setups import Setups
 from thrum.task import AttemptEnding
 from thrum.values import dataclass
@@ -227,7 +227,9 @@ class Slot:
         known = preset_of(backend)
         if known is None or not known.state_env:
             return None
-        place = self._work / self.repo.name / "sessions" / asked.task / backend.name
+        sessions = self._work / self.repo.name / "sessions"
+        prune(sessions, now=time.time())
+        place = sessions / asked.task / backend.name
         place.mkdir(parents=True, exist_ok=True)
         return Sessions(place, known, sandbox.uid)
 

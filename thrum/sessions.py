@@ -18,6 +18,20 @@ from thrum.values import dataclass
 FILE_BYTES = 4 * 1024 * 1024
 """How much of the beginning of a file is read after a run: it can hold all that a program's tools ever printed."""
 
+KEPT_S = 14 * 86400.0
+"""How long a session is kept that no attempt went on with; one that is gone begins anew."""
+
+
+def prune(directory: Path, *, now: float) -> None:
+    """Remove the sessions of tasks below `directory` that have not been used for `KEPT_S`; times are Unix seconds."""
+    for task in directory.iterdir() if directory.is_dir() else ():
+        try:
+            used_at = max((note.stat().st_mtime for note in task.glob("*/session.json")), default=task.stat().st_mtime)
+        except FileNotFoundError:
+            continue  # another slot was faster
+        if used_at < now - KEPT_S:
+            remove_tree(task)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
