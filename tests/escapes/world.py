@@ -5,6 +5,7 @@ Only walls hold here, never permissions: files are 0666 and processes have the u
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import os
@@ -48,6 +49,8 @@ class World:
         self.root = root
         self.secret = f"secret-{secrets.token_hex(12)}"
         self.heard: list[bytes] = []
+        self._news = threading.Condition()
+        self._doors: list[tuple[int, object]] = []
         self._shared = Path("/dev/shm", f"thrum-escape-{secrets.token_hex(4)}")
         self._shared.write_text(self.secret)
         stack.callback(self._shared.unlink)
@@ -143,6 +146,7 @@ class World:
         after = self._state()
         if changed := sorted(key for key in before.keys() | after if before.get(key) != after.get(key)):
             yield f"changed outside: {', '.join(changed)}"
+        self._listened()
         if any(mark.encode() in one for one in self.heard):
             yield "a listener outside heard of it"
         if victim.poll() is not None or _status(victim.pid, "State").startswith("T"):
@@ -195,6 +199,7 @@ class World:
         server = self._stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
         server.bind(address)  # type: ignore[arg-type]
         server.listen()
+        self._doors.append((family, server.getsockname()))
         threading.Thread(target=self._take, args=(server,), daemon=True).start()
         return server
 
@@ -202,17 +207,30 @@ class World:
         try:
             while True:
                 client, _ = server.accept()
-                with client:
+                # One that goes without waiting for an answer must not be the last.
+                with client, contextlib.suppress(OSError):
                     client.settimeout(5)
                     self._hear(client, once=True)
                     client.sendall(b"HTTP/1.0 200 OK\r\n\r\nwelcome\n")
         except OSError:
             return
 
+    def _listened(self) -> None:
+        """Wait until each listener has taken in all that was sent before: they take one after the other."""
+        for family, address in self._doors:
+            last = f"last-{secrets.token_hex(6)}".encode()
+            with socket.socket(family, socket.SOCK_STREAM) as one:
+                one.connect(address)  # type: ignore[arg-type]
+                one.sendall(last)
+                with self._news:
+                    assert self._news.wait_for(lambda last=last: last in self.heard, timeout=20), "a listener is gone"
+
     def _hear(self, one: socket.socket, *, once: bool = False) -> None:
         try:
             while data := one.recv(4096):
-                self.heard.append(data)
+                with self._news:
+                    self.heard.append(data)
+                    self._news.notify_all()
                 if once:
                     return
         except OSError:
