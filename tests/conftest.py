@@ -7,8 +7,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# How long an example takes is the machine's affair. In continuous integration the examples are the same each time, so
+# that a change is judged by what it changed; everywhere else they are new ones.
+settings.register_profile("thrum", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("thrum")
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from thrum import tree
 from thrum.client import Client
 from thrum.tree.spawning import endpoint_of
 
-DEADLINE_S = 60.0
+DEADLINE_S = 120.0
 
 AGENT = """\
 #!/bin/sh
@@ -101,7 +101,7 @@ class System:
         """Bring down in good order what `up` brought up."""
         self.run("down")
         assert self._up is not None
-        self._up.wait(30)
+        self._up.wait(DEADLINE_S)
         self._up = None
 
     def client(self) -> Client:
@@ -153,7 +153,7 @@ class System:
         if self._up is not None and self._up.poll() is None:
             self._up.send_signal(signal.SIGTERM)
             try:
-                self._up.wait(40)
+                self._up.wait(DEADLINE_S)
             except subprocess.TimeoutExpired:
                 self._up.kill()
                 self._up.wait()
@@ -172,4 +172,4 @@ def systems(directory: Path, **options: Any) -> Iterator[System]:
         yield system
     finally:
         system.close()
-        system.until(lambda: not system.processes(), "every process to be gone", 20)
+        system.until(lambda: not system.processes(), "every process to be gone")
