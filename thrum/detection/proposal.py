@@ -123,7 +123,7 @@ def _distinct(names: Sequence[str]) -> list[str]:
 
 _PIPELINE_HEAD = """\
 # How tasks become commits. After a change here: `thrum check`, then `thrum reload`.
-# What is left out has its default; thrum/config.py lists every key.
+# What is left out has its default; thrum/config/ lists every key.
 
 [engine]
 agents = 4           # at work at once, over all repositories
