@@ -17,7 +17,7 @@ from thrum.agents import resolve
 from thrum.config import Project, RepoConfig
 from thrum.errors import GitError, ThrumError, words
 from thrum.failures import Failure
-from thrum.files import OutputStore
+from thrum.files import OutputStore, text_of
 from thrum.git.checkouts import Checkout
 from thrum.git.objects import Conflict
 from thrum.git.repository import Blocked, Landed, Moved, Repository
@@ -247,10 +247,8 @@ class Worldly:
             data, total = self._outputs.read(body.digest, offset=body.offset, limit=body.limit_bytes)
         except ThrumError as error:
             return m.Reply(ok=False, code=error.code, message=error.message, remedy=error.remedy)
-        if body.offset + len(data) < total:
-            data = whole_characters(data)
-        text = data.decode(errors="replace")
-        return m.Reply(value={"text": text, "offset": body.offset, "bytes": len(data), "total_bytes": total})
+        text, size = text_of(data, final=body.offset + len(data) >= total)
+        return m.Reply(value={"text": text, "offset": body.offset, "bytes": size, "total_bytes": total})
 
     def prompt(self, digest: str) -> str:
         """The prompt that an attempt was prepared with."""
@@ -269,19 +267,6 @@ class Worldly:
             return place.read_text()
         except (OSError, UnicodeDecodeError) as error:
             raise ThrumError(f"the prompt needs {place}, which cannot be read: {error}") from error
-
-
-def whole_characters(data: bytes) -> bytes:
-    """UTF-8 without the beginning of a character at its end; anything else, and what is nothing but such a beginning,
-    as it is."""
-    for cut in range(1, min(3, len(data) - 1) + 1):
-        byte = data[-cut]
-        if byte & 0xC0 == 0xC0:
-            length = 2 if byte < 0xE0 else 3 if byte < 0xF0 else 4
-            return data[:-cut] if length > cut else data
-        if byte & 0xC0 != 0x80:
-            break
-    return data
 
 
 def _behind(checkouts: tuple[Checkout, ...]) -> tuple[str, ...]:

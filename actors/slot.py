@@ -1,7 +1,8 @@
 """One slot of a repository on disk: its journal, its warm clone, and how an attempt is run in it.
 
-What the slot is doing stands in its journal, synced, before it begins, and is cleared only when the repo actor has
-the outcome: whatever is killed, the next worker in the slot finds it. No bus is known here.
+How far the slot has come stands in its journal, synced before each step that cannot be told from what lies there, and
+is cleared only when the repo actor has the outcome: wherever a worker is killed, the next one in the slot goes on from
+there, with the work, the output and the session. No bus is known here.
 """
 
 from __future__ import annotations
@@ -30,9 +31,10 @@ from thrum.agents import (
     wall_s,
 )
 from thrum.backends import Reading, Trouble
-from thrum.config import BackendConfig, RepoConfig, RoleConfig
-from thrum.errors import GitError, ThrumError, words
-from thrum.files import OutputStore, remove_tree, write_atomically
+from thrum.config import BackendConfig, RepoConfig
+from thrum.errors import ThrumError, words
+from thrum.failures import Failure
+from thrum.files import OutputStore, Printed, remove_tree, write_atomically
 from thrum.job import Ending, Job, Outcome
 from thrum.masking import secrets
 from thrum.messages.attempts import AttemptReported, RunAttempt
@@ -50,7 +52,9 @@ log = logging.getLogger(__name__)
 
 OUTPUT_BYTES = 64 * 1024 * 1024
 BEGINNING_BYTES, END_BYTES = 16 * 1024, 512 * 1024
-"""How much of an output is looked at for what it says."""
+"""How much of an output is looked at for what it says, unless its program's preset needs more of its end."""
+TAIL_BYTES = 32 * 1024
+"""At most 8000 characters of an output's end are reported."""
 
 _ENDINGS = {
     Ending.EXITED: AttemptEnding.FINISHED,
@@ -70,11 +74,18 @@ def directory_of(told: base.Situation, repo: RepoConfig, number: str) -> Path:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Journal:
-    """What the slot is doing: the attempt it was given and, once that is over, its report."""
+    """What the slot is doing: the attempt that it was given, and how far that has come."""
 
     asked: RunAttempt
     started_at: float
+    begun: bool = False
+    """Whether the clone is this attempt's: before, it holds what an earlier one left, perhaps of another task."""
+    session: str = ""
+    """The session that the agent goes on with or begins, as far as that is known beforehand."""
+    outcome: Outcome | None = None
+    """How the agent's run ended."""
     report: AttemptReported | None = None
+    """What the repo actor is told, until it has it."""
 
 
 class Slot:
@@ -120,35 +131,54 @@ class Slot:
 
     def run(self, asked: RunAttempt, stop: threading.Event, on_output: Callable[[bytes], None]) -> AttemptReported:
         """Run an attempt from a clean clone to its harvest; whatever went wrong is in the report."""
-        started_at = time.time()
+        journal = Journal(asked=asked, started_at=time.time())
+        reason = ""
         try:
-            self.note(Journal(asked=asked, started_at=started_at))
+            self.note(journal)
             remove_tree(self._out)
             self._out.mkdir(parents=True)
-            report = self._attempt(asked, stop, on_output)
+            sandbox, job, session = self._prepared(asked, stop)
+            journal = replace(journal, begun=True, session=session)
+            self.note(journal)
+            journal = replace(journal, outcome=sandbox.run(job, on_output=on_output, stop=stop))
+            self.note(journal)
         except (ThrumError, OSError) as error:
-            ending = AttemptEnding.STOPPED if stop.is_set() else AttemptEnding.COULD_NOT_RUN
-            report = AttemptReported(task=asked.task, token=asked.token, ending=ending.value, reason=words(error))
+            reason = words(error)
+            log.warning("an attempt was cut short", extra={"task": asked.task, "reason": reason})
+        ending = AttemptEnding.STOPPED if stop.is_set() else AttemptEnding.COULD_NOT_RUN
+        report = self._concluded(journal, ending, reason)
         if report.ending == AttemptEnding.COULD_NOT_RUN:
             self.close()  # it may be the sandbox that is broken: the next attempt tries it out anew
-        return self._finished(asked, report, started_at)
+        return report
 
     def salvage(self, journal: Journal) -> AttemptReported:
-        """The report of an attempt whose worker was lost: what its clone holds, harvested now."""
-        asked = journal.asked
-        lost = AttemptEnding.LOST.value
-        report = AttemptReported(task=asked.task, token=asked.token, ending=lost, reason="its worker was lost")
-        try:
-            harvest = self._harvest(asked, self._opened(self._backend(asked)[0])[1])
-            report = replace(report, bundle=harvest.bundle, head=harvest.head if harvest.bundle else "")
-        except (ThrumError, OSError) as error:
-            report = replace(report, reason=f"{report.reason}; {words(error)}")
-        return self._finished(asked, report, journal.started_at)
+        """The report of an attempt whose worker was lost, from what it had noted and what lies there."""
+        return self._concluded(journal, AttemptEnding.LOST, "its worker was lost")
 
-    def _finished(self, asked: RunAttempt, report: AttemptReported, started_at: float) -> AttemptReported:
-        report = replace(report, started_at=started_at, ended_at=time.time())
+    def _concluded(self, journal: Journal, ending: AttemptEnding, reason: str) -> AttemptReported:
+        """The report, noted, of an attempt whose agent does not run any more: what it left, printed and said.
+
+        `ending` and `reason` are those of an attempt whose agent's end nobody saw.
+
+        Raises:
+            OSError: work is there and cannot be kept; it still lies where it lay.
+        """
+        asked, outcome = journal.asked, journal.outcome
+        session = journal.session if journal.begun else asked.session
+        report = AttemptReported(
+            task=asked.task, token=asked.token, ending=ending.value, reason=reason, session=session
+        )
+        if journal.begun:
+            if outcome is None and ending is AttemptEnding.LOST:
+                report = replace(report, failure=Failure.LOST.value)
+            harvest, trouble = self._harvested(asked)
+            report = self._with_output(replace(report, bundle=harvest.bundle, head=harvest.head), journal)
+            report = replace(report, reason="; ".join(filter(None, (report.reason, harvest.reason, trouble))))
+            if trouble:
+                report = replace(report, ending=AttemptEnding.COULD_NOT_RUN.value, failure="")
+        report = replace(report, started_at=journal.started_at, ended_at=time.time())
         try:
-            self.note(Journal(asked=asked, started_at=started_at, report=report))
+            self.note(replace(journal, report=report))
         except OSError as error:
             # Without work in it a report may be lost; the bundle of another is made again by the next worker.
             if report.bundle:
@@ -156,19 +186,62 @@ class Slot:
             log.warning("the report could not be noted", extra={"task": asked.task, "reason": str(error)})
         return report
 
-    def _harvest(self, asked: RunAttempt, workspace: Workspace) -> Harvest:
-        """What the agent left; a clone that cannot be harvested is set aside, as the next attempt would clear it."""
+    def _harvested(self, asked: RunAttempt) -> tuple[Harvest, str]:
+        """What the agent left, and why it could not be taken in: it is then set aside, as the next attempt would
+        clear it.
+
+        Raises:
+            OSError: it could not be set aside either.
+        """
         try:
-            known = preset_of(self._backend(asked)[0])
+            backend = self._backend(asked)
+            known = preset_of(backend)
+            workspace = self._opened(backend)[1]  # which ends what a lost worker left running
             leaves = known.leaves if known else ()
-            return workspace.harvest(asked.base, self._out, start=asked.start, message=_subject(asked), leaves=leaves)
+            found = workspace.harvest(asked.base, self._out, start=asked.start, message=_subject(asked), leaves=leaves)
+            return (found if found.bundle else replace(found, head="")), ""
         except (ThrumError, OSError) as error:
             kept = self.directory / f"kept-{asked.task}-{asked.token}"
-            os.replace(self._clone, kept)
-            raise GitError(f"the attempt's work is in {kept / 'tree'}: {words(error)}") from error
+            if self._clone.exists():
+                os.replace(self._clone, kept)
+            return Harvest(head=""), f"the attempt's work is in {kept / 'tree'}: {words(error)}"
 
-    def _attempt(self, asked: RunAttempt, stop: threading.Event, on_output: Callable[[bytes], None]) -> AttemptReported:
-        backend, role = self._backend(asked)
+    def _with_output(self, report: AttemptReported, journal: Journal) -> AttemptReported:
+        """The report with what the agent printed, and what that says."""
+        asked, outcome = journal.asked, journal.outcome
+        try:
+            printed = self.printed
+            digest, _ = self._outputs.gather(printed.since()) if printed.total_bytes else ("", 0)
+            tail = b"".join(printed.since(max(0, printed.total_bytes - TAIL_BYTES))).decode(errors="replace")
+            report = replace(report, output_digest=digest, output_bytes=printed.total_bytes, tail=tail[-8000:])
+            backend = self._backend(asked)
+            reading = self._read(backend, journal)
+        except (ThrumError, OSError) as error:
+            # The work counts for more than what was said about it.
+            reason = f"what the agent printed could not be kept: {words(error)}"
+            return replace(report, reason="; ".join(filter(None, (report.reason, reason))))
+        report = replace(
+            report,
+            session=reading.session,
+            cost_usd=reading.cost_usd or 0.0,
+            input_tokens=reading.input_tokens or 0,
+            cached_tokens=reading.cached_tokens or 0,
+            output_tokens=reading.output_tokens or 0,
+        )
+        return report if outcome is None else _judged(report, outcome, reading, backend)
+
+    def _read(self, backend: BackendConfig, journal: Journal) -> Reading:
+        """What the agent said of its run, as far as it came; its session is noted."""
+        known, sessions = preset_of(backend), self._sessions(journal.asked, backend)
+        said = self.printed.ends(BEGINNING_BYTES, max(END_BYTES, known.end_chars if known else 0))
+        exit_code = journal.outcome.exit_code if journal.outcome else None
+        reading = read(backend, said.decode(errors="replace"), exit_code, sessions.files() if sessions else {})
+        reading = replace(reading, session=reading.session or journal.session)
+        return sessions.end(reading) if sessions else reading
+
+    def _prepared(self, asked: RunAttempt, stop: threading.Event) -> tuple[Sandbox, Job, str]:
+        """Clone, setup and session made ready; the sandbox, the job to run in it, and the session as it is known."""
+        backend, role = self._backend(asked), self._project.pipeline.roles.implementer
         sandbox, workspace = self._opened(backend)
         workspace.prepare(asked.start)
         place = self._work / self.repo.name / "setup-agents"
@@ -177,13 +250,13 @@ class Slot:
         prompt_file = self._out / "prompt.md"
         prompt_file.write_text(asked.prompt)
         prompt_file.chmod(0o644)
-        sessions = self._sessions(asked, backend, sandbox)
+        sessions, tree = self._sessions(asked, backend), str(workspace.tree)
         run = Run(
             prompt=asked.prompt,
             prompt_file=str(prompt_file),
-            workdir=str(workspace.tree),
+            workdir=tree,
             state=str(sessions.folder) if sessions else "",
-            session=sessions.begin(asked.session, str(workspace.tree)) if sessions else asked.session,
+            session=sessions.begin(asked.session, tree, sandbox.uid) if sessions else asked.session,
             new_session=str(uuid.uuid4()),
             budget_usd=role.budget_usd if role else None,
         )
@@ -192,38 +265,31 @@ class Slot:
         variables = {**self._project.pipeline.sandbox.variables(os.environ), **environment(backend, run, os.environ)}
         job = Job(
             argv=invocation.argv,
-            cwd=str(workspace.tree),
+            cwd=tree,
             env={**variables, **provision.env, "THRUM_TASK": asked.task},
-            writable=(str(workspace.tree), *filter(None, (run.state,))),
+            writable=(tree, *filter(None, (run.state,))),
             readable=(*workspace.readable, *provision.readable, str(prompt_file)),
             stdin_path=str(prompt_file) if invocation.stdin else "",
             network=open_to_all,
             allow=allow,
             wall_s=wall_s(self._project, role, backend),
             silence_s=backend.silence_secs,
-            output_path=str(self._output),
+            output_path=str(self._out / "output.log"),
             output_limit_bytes=OUTPUT_BYTES,
             output_limit_ends=False,
-            tail_bytes=64 * 1024,
+            tail_bytes=TAIL_BYTES,
         )
-        outcome = sandbox.run(job, on_output=on_output, stop=stop)
-        harvest = self._harvest(asked, workspace)
-        reading = read(backend, self._said(), outcome.exit_code, sessions.files() if sessions else {})
         known = preset_of(backend)
-        if known is not None and known.chooses_session and not reading.session:
-            reading = replace(reading, session=run.session or run.new_session)
-        reading = sessions.end(reading) if sessions else reading
-        report = self._report(asked, outcome, reading, last_words=reading.text.strip() if known else "")
-        reason = "; ".join(filter(None, (report.reason, harvest.reason)))
-        return replace(report, reason=reason, bundle=harvest.bundle, head=harvest.head if harvest.bundle else "")
+        chosen = run.new_session if known is not None and known.chooses_session else ""
+        return sandbox, job, run.session or chosen
 
-    def _backend(self, asked: RunAttempt) -> tuple[BackendConfig, RoleConfig | None]:
+    def _backend(self, asked: RunAttempt) -> BackendConfig:
         """The backend that the attempt was prepared for; the configuration's first one, should that be gone."""
-        first, role = resolve(self._project, "implementer")
         backends = self._project.pipeline.backends
-        return next((one for one in backends if one.name == asked.backend), first), role
+        named = next((one for one in backends if one.name == asked.backend), None)
+        return named or resolve(self._project, "implementer")[0]
 
-    def _sessions(self, asked: RunAttempt, backend: BackendConfig, sandbox: Sandbox) -> Sessions | None:
+    def _sessions(self, asked: RunAttempt, backend: BackendConfig) -> Sessions | None:
         known = preset_of(backend)
         if known is None or not known.state_env:
             return None
@@ -231,54 +297,12 @@ class Slot:
         prune(sessions, now=time.time())
         place = sessions / asked.task / backend.name
         place.mkdir(parents=True, exist_ok=True)
-        return Sessions(place, known, sandbox.uid)
+        return Sessions(place, known)
 
     @property
-    def _output(self) -> Path:
-        return self._out / "output.log"
-
-    def _said(self) -> str:
-        """The beginning and the end of what the agent printed, where that is more than its reader looks at."""
-        try:
-            with self._output.open("rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                if size <= BEGINNING_BYTES + END_BYTES:
-                    return file.read().decode(errors="replace")
-                beginning = file.read(BEGINNING_BYTES)
-                file.seek(size - END_BYTES)
-                return (beginning + b"\n" + file.read()).decode(errors="replace")
-        except FileNotFoundError:
-            return ""
-
-    def _report(self, asked: RunAttempt, outcome: Outcome, reading: Reading, last_words: str) -> AttemptReported:
-        output, trouble = self._output, reading.trouble
-        digest, size = self._outputs.adopt(output) if outcome.output_bytes else ("", 0)
-        closed = provider_refused(self._backend(asked)[0], outcome.refused)
-        failed = failure(outcome.ending, trouble, refused=closed)
-        refused = ", ".join(f"{target} ({count} times)" for target, count in outcome.refused.items())
-        reasons = (
-            trouble.detail if trouble else "",
-            outcome.reason,
-            f"the network was closed to it at {refused}" if refused and refused not in outcome.reason else "",
-        )
-        return AttemptReported(
-            task=asked.task,
-            token=asked.token,
-            ending=_ENDINGS[outcome.ending].value,
-            failure=failed.value if failed else "",
-            retry_after_s=_pause_s(trouble),
-            reason="; ".join(filter(None, reasons)),
-            exit_code=outcome.exit_code,
-            session=reading.session,
-            cost_usd=reading.cost_usd or 0.0,
-            input_tokens=reading.input_tokens or 0,
-            cached_tokens=reading.cached_tokens or 0,
-            output_tokens=reading.output_tokens or 0,
-            output_digest=digest,
-            output_bytes=size,
-            tail=(last_words or outcome.tail)[-8000:],
-            no_change=no_change(reading),
-        )
+    def printed(self) -> Printed:
+        """What the agent printed so far; for any thread."""
+        return Printed(self._out / "output.log")
 
     def _opened(self, backend: BackendConfig) -> tuple[Sandbox, Workspace]:
         """The sandbox and the clone, kept from attempt to attempt: to try a sandbox out costs as much as a check."""
@@ -295,6 +319,29 @@ class Slot:
             )
             self._room, self._room_of = (sandbox, Workspace(self._clone, self.repo.path, sandbox)), backend.name
         return self._room
+
+
+def _judged(report: AttemptReported, outcome: Outcome, reading: Reading, backend: BackendConfig) -> AttemptReported:
+    """The report of a run whose end was seen, with what that and its program's words say together."""
+    trouble = reading.trouble
+    failed = failure(outcome.ending, trouble, refused=provider_refused(backend, outcome.refused))
+    refused = ", ".join(f"{target} ({count} times)" for target, count in outcome.refused.items())
+    reasons = (
+        trouble.detail if trouble else "",
+        outcome.reason,
+        f"the network was closed to it at {refused}" if refused and refused not in outcome.reason else "",
+    )
+    last_words = reading.text.strip() if preset_of(backend) else ""
+    return replace(
+        report,
+        ending=_ENDINGS[outcome.ending].value,
+        failure=failed.value if failed else "",
+        retry_after_s=_pause_s(trouble),
+        reason="; ".join(filter(None, reasons)),
+        exit_code=outcome.exit_code,
+        tail=last_words[-8000:] or report.tail,
+        no_change=no_change(reading),
+    )
 
 
 def _pause_s(trouble: Trouble | None) -> float:

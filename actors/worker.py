@@ -7,18 +7,23 @@ its supervisor.
 
 from __future__ import annotations
 
-import codecs
 import logging
 import os
 import sys
 import time
-from collections import deque
 
 from thrum.config import RepoConfig
 from thrum.errors import NotFoundError
-from thrum.files import Lock
-from thrum.messages import Envelope
-from thrum.messages.attempts import AttemptAcknowledged, AttemptHeartbeat, AttemptReported, RunAttempt, StopAttempt
+from thrum.files import Lock, text_of
+from thrum.messages import Envelope, Reply
+from thrum.messages.attempts import (
+    AttemptAcknowledged,
+    AttemptHeartbeat,
+    AttemptReported,
+    GetPrinted,
+    RunAttempt,
+    StopAttempt,
+)
 from thrum.messages.control import Undeliverable
 from thrum.messages.topics import AgentOutput
 from thrum.sandbox.process import StopEvent
@@ -36,6 +41,10 @@ REPORT_AGAIN_S = 2.0
 IDLE_S = 120.0
 ALONE_S = 60.0
 """How long a worker goes on without its repo actor."""
+BEHIND_BYTES = 1024 * 1024
+"""How far those who listen may be behind what an agent prints."""
+PIECES = 8
+"""How many pieces of output are passed on before messages are looked at."""
 
 
 class WorkerActor:
@@ -53,9 +62,7 @@ class WorkerActor:
         self._asked: RunAttempt | None = None
         self._report: AttemptReported | None = None
         self._acknowledged = ("", 0)
-        self._printed: deque[tuple[int, bytes]] = deque()
         self._offset = 0
-        self._decoder = _decoder()
         self._beat_at = 0.0
         self._report_at = float("inf")
         self._idle_since = time.time()
@@ -74,14 +81,16 @@ class WorkerActor:
         if journal.report is not None:
             self._send_report(journal.report, now)
         else:
+            self._offset = self._slot.printed.total_bytes
             self._thread.submit(lambda: self._slot.salvage(journal))
 
     def step(self, envelopes: list[Envelope], now: float) -> None:
-        for report in self._thread.outcomes():
+        reports = self._thread.outcomes()
+        self._pass_output_on()
+        for report in reports:
             self._send_report(report, now)
         for envelope in envelopes:
             self._receive(envelope, now)
-        self._pass_output_on()
         if self._report is not None and now >= self._report_at:
             self._send_report(self._report, now)
         if now >= self._beat_at:
@@ -123,6 +132,8 @@ class WorkerActor:
                     self._acknowledged = (body.task, body.token)
                     self._report_at, self._idle_since = float("inf"), now
                     self._beat(now)
+            case GetPrinted():
+                self._dealer.send(envelope.header.sender, self._printed(body), correlation=envelope.header.id)
             case Undeliverable():
                 self._missed = self._missed or envelope.header.correlation in self._beats
             case _:
@@ -132,8 +143,8 @@ class WorkerActor:
         # An order that was still on its way when its report was acknowledged would be paid for twice.
         if self._asked is None and not self._stop.is_set() and (body.task, body.token) != self._acknowledged:
             self._asked = body
-            self._offset, self._decoder = 0, _decoder()
-            self._thread.submit(lambda: self._slot.run(body, self._stop, self._print))
+            self._offset = 0
+            self._thread.submit(lambda: self._slot.run(body, self._stop, self._wake))
         if self._report is not None:
             self._send_report(self._report, now)
         self._beat(now)
@@ -177,24 +188,35 @@ class WorkerActor:
 
     # --- Output -------------------------------------------------------------------------------------------------
 
-    def _print(self, data: bytes) -> None:
-        """Called in the attempt's thread with each piece of output."""
-        self._printed.append((self._offset, data))
-        self._offset += len(data)
+    def _wake(self, _: bytes) -> None:
+        """Called in the attempt's thread when there is output, which is on disk by then."""
         os.eventfd_write(self._thread.fd, 1)
 
     def _pass_output_on(self) -> None:
+        """Tell who listens what was printed since the last time; what they cannot keep up with is passed over."""
         asked = self._asked
-        while self._printed and asked is not None:
-            offset, data = self._printed.popleft()
-            offset -= len(self._decoder.getstate()[0])  # a character may be split over two pieces
-            text = self._decoder.decode(data)
-            output = AgentOutput(task=asked.task, token=asked.token, offset=offset, text=text)
+        if asked is None or self._report is not None:
+            return
+        for _ in range(PIECES):
+            data, begin, total = self._slot.printed.read(self._offset)
+            text, size = text_of(data, final=False)
+            if not text:
+                return
+            output = AgentOutput(task=asked.task, token=asked.token, offset=begin, text=text)
             self._dealer.send(f"topic:output.{asked.task}", output, ttl_s=10.0)
+            self._offset = begin + size
+            if total - self._offset > BEHIND_BYTES:
+                self._offset = total
+        self._wake(b"")
 
-
-def _decoder() -> codecs.IncrementalDecoder:
-    return codecs.getincrementaldecoder("utf-8")("replace")
+    def _printed(self, body: GetPrinted) -> Reply:
+        """A piece of what the attempt's agent printed; of no other attempt anything is known here any more."""
+        asked = self._asked
+        if asked is None or (asked.task, asked.token) != (body.task, body.token):
+            return Reply(ok=False, code=NotFoundError.code, message=f"attempt {body.token} of {body.task} is not here")
+        data, begin, total = self._slot.printed.read(body.offset)
+        text, size = text_of(data, final=False)
+        return Reply(value={"text": text, "offset": begin, "bytes": size, "total_bytes": total})
 
 
 def _slot_of(told: base.Situation) -> tuple[RepoConfig, str]:

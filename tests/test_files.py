@@ -134,6 +134,24 @@ def test_a_negative_offset_is_refused(tmp_path: Path) -> None:
         OutputStore(tmp_path).read("0" * 64, offset=-1)
 
 
+def test_pieces_are_kept_as_the_one_output_that_they_are(tmp_path: Path) -> None:
+    outputs = OutputStore(tmp_path / "kept")
+    digest, size = outputs.gather([b"a", b"", b"bc"])
+    assert (digest, size) == (hashlib.sha256(b"abc").hexdigest(), 3)
+    assert outputs.gather(iter([b"abc"])) == (digest, size)
+    assert outputs.read(digest) == (b"abc", 3)
+
+
+def test_pieces_that_break_off_leave_no_litter(tmp_path: Path) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield b"a"
+        raise OSError("the disk is gone")
+
+    with pytest.raises(OSError, match="gone"):
+        OutputStore(tmp_path / "kept").gather(pieces())
+    assert list((tmp_path / "kept").iterdir()) == []
+
+
 def test_a_symbolic_link_or_a_pipe_is_not_adopted(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("/etc/passwd")
     os.mkfifo(tmp_path / "pipe")

@@ -11,8 +11,8 @@ from thrum.sessions import FILE_BYTES, KEPT_S, Sessions, prune
 
 def test_a_file_that_grew_without_bound_is_read_from_its_beginning(tmp_path: Path) -> None:
     preset = PRESETS["mini-swe-agent"]
-    sessions = Sessions(tmp_path, preset, None)
-    sessions.begin("", "/a/tree")
+    sessions = Sessions(tmp_path, preset)
+    sessions.begin("", "/a/tree", None)
     head = '{"info": {"exit_status": "Submitted", "submission": "done"}, "messages": ["'
     (sessions.folder / "trajectory.json").write_text(head + "x" * FILE_BYTES + '"]}')
     (text,) = sessions.files().values()
@@ -22,8 +22,8 @@ def test_a_file_that_grew_without_bound_is_read_from_its_beginning(tmp_path: Pat
 
 
 def test_a_link_in_the_place_of_a_file_is_not_read(tmp_path: Path) -> None:
-    sessions = Sessions(tmp_path, PRESETS["mini-swe-agent"], None)
-    sessions.begin("", "/a/tree")
+    sessions = Sessions(tmp_path, PRESETS["mini-swe-agent"])
+    sessions.begin("", "/a/tree", None)
     (tmp_path / "secret").write_text("a secret")
     (sessions.folder / "trajectory.json").symlink_to(tmp_path / "secret")
     assert sessions.files() == {}

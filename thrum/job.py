@@ -29,8 +29,9 @@ class Job:
 
     `argv[0]` is looked up on the sandbox's PATH. `writable` and `readable` are absolute host paths that appear
     at the same place inside; nothing else of the host beyond the system directories and the configured
-    `mount_paths` does. `cwd` must lie in one of them. The whole output (stdout and stderr, interleaved as
-    written) goes to `output_path` if it is set, to at most `output_limit_bytes`.
+    `mount_paths` does. `cwd` must lie in one of them. The output (stdout and stderr, interleaved as
+    written) goes to `output_path` if it is set, as it comes; `thrum.files.Printed` reads it. Of one that is longer than
+    `output_limit_bytes` the middle is dropped.
     """
 
     argv: tuple[str, ...]
@@ -50,7 +51,7 @@ class Job:
     output_path: str = ""
     output_limit_bytes: int = 64 * 1024 * 1024
     output_limit_ends: bool = True
-    """True: a run that passes the output limit is ended. False: it goes on, and the excess is dropped."""
+    """True: a run that passes the output limit is ended. False: it goes on."""
     tail_bytes: int = 16 * 1024
 
 
@@ -65,9 +66,7 @@ class Outcome:
     tail: str = ""
     """The end of the output, decoded, undecodable bytes replaced."""
     output_bytes: int = 0
-    """How much of the output was kept, or would have been with an `output_path`."""
-    output_digest: str = ""
-    """SHA-256 of what was kept of the output, hex; empty without an `output_path`."""
+    """How much was printed, whether it was kept or not."""
     refused: dict[str, int] = field(default_factory=dict)
     """What the program tried to reach by name, was not on its allow list, and how often: `host:port` to a count."""
     reason: str = ""

@@ -44,21 +44,24 @@ class Known:
     cached_tokens: int = 0
     output_tokens: int = 0
     """What its program counted over the whole session."""
+    before: tuple[int, int, int] = (0, 0, 0)
+    """These three when its latest run began."""
 
 
 class Sessions:
     """One backend's session of one task."""
 
-    def __init__(self, directory: Path, preset: Preset, uid: int | None) -> None:
-        """`directory` is the task's and backend's own; `uid` whom the folder must belong to, None: us."""
+    def __init__(self, directory: Path, preset: Preset) -> None:
+        """`directory` is the task's and backend's own."""
         self.folder = directory / "state"
         self._note = directory / "session.json"
         self._preset = preset
-        self._uid = uid
         self._known = self._read_note()
 
-    def begin(self, session: str, workdir: str) -> str:
+    def begin(self, session: str, workdir: str, uid: int | None) -> str:
         """Have the folder ready for a run; the session that it can go on with, empty where it begins a new one.
+
+        `uid` is whom the folder must belong to, None: us.
 
         Raises:
             OSError: the folder cannot be made.
@@ -66,8 +69,10 @@ class Sessions:
         known, preset = self._known, self._preset
         here = known.workdir == workdir or not preset.same_directory
         if session and session == known.session and preset.resume_args and here and self.folder.is_dir():
+            self._note_down(replace(known, before=(known.input_tokens, known.cached_tokens, known.output_tokens)))
             return session
-        self._known = Known(workdir=workdir)
+        # Noted first: what is known of the old session must not be taken for that of the new one.
+        self._note_down(Known(workdir=workdir))
         # Anew, and its files before the program ever wrote to it: nothing of its own can be in their way.
         remove_tree(self.folder)
         self.folder.mkdir(parents=True, mode=0o700)
@@ -75,9 +80,9 @@ class Sessions:
             file = self.folder / path
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(content)
-        if self._uid is not None:
+        if uid is not None:
             for made in (self.folder, *self.folder.rglob("*")):
-                os.chown(made, self._uid, self._uid)
+                os.chown(made, uid, uid)
         return ""
 
     def files(self) -> dict[str, str]:
@@ -92,22 +97,29 @@ class Sessions:
         return found
 
     def end(self, reading: Reading) -> Reading:
-        """Note what a run said; the reading with the tokens of this run alone."""
-        known = self._known
-        total = (reading.input_tokens or 0, reading.cached_tokens or 0, reading.output_tokens or 0)
-        before = (known.input_tokens, known.cached_tokens, known.output_tokens)
-        self._known = Known(
-            session=reading.session,
-            workdir=known.workdir,
-            input_tokens=total[0],
-            cached_tokens=total[1],
-            output_tokens=total[2],
+        """Note what the latest run said; the reading with the tokens of this run alone. A second time, as after a
+        crash, it gives the same."""
+        before = self._known.before
+        told = (reading.input_tokens, reading.cached_tokens, reading.output_tokens)
+        # A run that was cut off does not say what it used: the next one's count over the session has it in it.
+        total = [earlier if now is None else now for now, earlier in zip(told, before, strict=True)]
+        self._note_down(
+            replace(
+                self._known,
+                session=reading.session,
+                input_tokens=total[0],
+                cached_tokens=total[1],
+                output_tokens=total[2],
+            )
         )
-        write_atomically(self._note, json.dumps(to_plain(self._known)).encode())
         if not self._preset.usage_of_session:
             return reading
         used = [max(0, now - earlier) for now, earlier in zip(total, before, strict=True)]
         return replace(reading, input_tokens=used[0], cached_tokens=used[1], output_tokens=used[2])
+
+    def _note_down(self, known: Known) -> None:
+        self._known = known
+        write_atomically(self._note, json.dumps(to_plain(known)).encode())
 
     def _read_note(self) -> Known:
         try:

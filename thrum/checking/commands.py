@@ -15,7 +15,7 @@ from thrum.checking.rooms import Room
 from thrum.checking.turn import HEAD_CHARS, TAIL_CHARS, Turn, text_of
 from thrum.checks import BUILT_IN, OF_THE_CHECKOUT, fill, named_repos, programs
 from thrum.errors import NotFoundError
-from thrum.files import read_untrusted
+from thrum.files import Printed, read_untrusted
 from thrum.gate import Check, CheckResult, Command, Tally, Verdict
 from thrum.job import Ending, Job, Outcome
 from thrum.junit import read_junit
@@ -79,7 +79,7 @@ def _ran(turn: Turn) -> CheckResult:
         command=text_of(command),
         head=_head(output, outcome),
         tail=outcome.tail[-TAIL_CHARS:],
-        output_digest=turn.outputs.adopt(output)[0] if outcome.output_bytes else "",
+        output_digest=turn.outputs.gather(Printed(output).since())[0] if outcome.output_bytes else "",
         output_bytes=outcome.output_bytes,
         tests=tests,
         artifacts=made,
@@ -245,8 +245,7 @@ def _head(output: Path, outcome: Outcome) -> str:
     """The beginning of an output that the tail does not reach: compilers say first what is wrong."""
     if outcome.output_bytes <= TAIL_CHARS:
         return ""
-    with output.open("rb") as file:
-        return file.read(min(HEAD_CHARS, outcome.output_bytes - TAIL_CHARS)).decode(errors="replace")
+    return Printed(output).read(0, min(HEAD_CHARS, outcome.output_bytes - TAIL_CHARS))[0].decode(errors="replace")
 
 
 def _whole_lines(outcome: Outcome) -> str:

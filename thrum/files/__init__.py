@@ -6,6 +6,7 @@ Whatever another user or an untrusted program may have put in the way is refused
 from thrum.files.durable import sync_directory, write_atomically
 from thrum.files.lock import Holder, Lock, holder_of
 from thrum.files.outputs import OutputStore
+from thrum.files.printed import Printed, Printing, text_of
 from thrum.files.private import runtime_directory, secret
 from thrum.files.removal import remove_tree
 from thrum.files.untrusted import open_untrusted, read_untrusted
@@ -14,6 +15,8 @@ __all__ = [
     "Holder",
     "Lock",
     "OutputStore",
+    "Printed",
+    "Printing",
     "holder_of",
     "open_untrusted",
     "read_untrusted",
@@ -21,5 +24,6 @@ __all__ = [
     "runtime_directory",
     "secret",
     "sync_directory",
+    "text_of",
     "write_atomically",
 ]

@@ -46,7 +46,7 @@ def new_file_beside(path: Path, mode: int) -> Iterator[tuple[int, str]]:
             os.unlink(name)
 
 
-def write_all(handle: int, data: bytes) -> None:
+def write_all(handle: int, data: bytes | memoryview) -> None:
     view = memoryview(data)
     while view:
         view = view[os.write(handle, view) :]

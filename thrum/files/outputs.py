@@ -7,10 +7,11 @@ import hashlib
 import os
 import shutil
 import stat
+from collections.abc import Iterable
 from pathlib import Path
 
 from thrum.errors import NotFoundError, RefusedError, UsageError
-from thrum.files.durable import new_file_beside, sync_directory, write_atomically
+from thrum.files.durable import new_file_beside, sync_directory, write_all, write_atomically
 
 _COPY_BYTES = 1024 * 1024
 
@@ -49,6 +50,27 @@ class OutputStore:
         if not target.exists():
             write_atomically(target, data)
         return digest
+
+    def gather(self, pieces: Iterable[bytes]) -> tuple[str, int]:
+        """Keep what the pieces hold together, durably, and return its digest (hex) and size.
+
+        Raises:
+            OSError: it could not be kept.
+        """
+        self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found, size = hashlib.sha256(), 0
+        with new_file_beside(self._directory / "gathered", 0o600) as (handle, name):
+            for piece in pieces:
+                write_all(handle, piece)
+                found.update(piece)
+                size += len(piece)
+            os.fsync(handle)
+            target = self.path(found.hexdigest())
+            self._make(target.parent)
+            if not target.exists():
+                os.replace(name, target)
+        sync_directory(target.parent)
+        return found.hexdigest(), size
 
     def read(self, digest: str, *, offset: int = 0, limit: int = 262_144) -> tuple[bytes, int]:
         """At most `limit` bytes from `offset`, and the size of the whole; nothing behind its end.

@@ -73,3 +73,13 @@ class AttemptAcknowledged(Message):
 
     task: str
     token: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetPrinted(Message):
+    """edge → worker: a piece of what the running attempt's agent printed: `{text, offset, bytes, total_bytes}`, from
+    `offset` on, or from later on where those bytes are missing."""
+
+    task: str
+    token: int
+    offset: int = 0

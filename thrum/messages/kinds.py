@@ -1,7 +1,14 @@
 """Every kind of message, for whoever takes part in most conversations."""
 
 from thrum.messages import KINDS, Envelope, Header, Message, Reply
-from thrum.messages.attempts import AttemptAcknowledged, AttemptHeartbeat, AttemptReported, RunAttempt, StopAttempt
+from thrum.messages.attempts import (
+    AttemptAcknowledged,
+    AttemptHeartbeat,
+    AttemptReported,
+    GetPrinted,
+    RunAttempt,
+    StopAttempt,
+)
 from thrum.messages.control import Dropped, GetBrokerStatus, Leave, Ping, Pong, Undeliverable
 from thrum.messages.gates import GateHeartbeat, GateReported, RunGate, StopGate
 from thrum.messages.landing import Durable, DurableAcknowledged, LandingGranted, ReleaseLanding, RequestLanding
@@ -53,6 +60,7 @@ __all__ = [
     "GetDiff",
     "GetHistory",
     "GetOutput",
+    "GetPrinted",
     "GetRepoStatus",
     "GetSchedule",
     "GetTask",

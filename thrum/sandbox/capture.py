@@ -1,11 +1,11 @@
-"""The output of one run while it comes in: a bounded file with its digest, and the tail in memory."""
+"""The output of one run while it comes in: masked, its beginning and end on disk, and the tail in memory."""
 
 from __future__ import annotations
 
-import hashlib
-import os
+from pathlib import Path
 
 from thrum.errors import SandboxError
+from thrum.files import Printing
 from thrum.masking import MaskedStream
 
 _SLACK_BYTES = 65536
@@ -13,29 +13,30 @@ _SLACK_BYTES = 65536
 
 
 class Capture:
-    """The output of one run: a bounded file with its digest, and the tail in memory."""
+    """The output of one run: on disk as it comes (`thrum.files.Printed` reads it), and the tail in memory."""
 
     def __init__(self, path: str, *, limit_bytes: int, tail_bytes: int, mask: tuple[str, ...] = ()) -> None:
-        self.kept_bytes = 0
-        self.over = False
-        self._path = path
+        self.total_bytes = 0
         self._limit_bytes = limit_bytes
         self._tail_bytes = tail_bytes
         self._masked = MaskedStream(mask)
         self._tail = bytearray()
-        self._hash = hashlib.sha256()
-        flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
-        self._file = os.open(path, flags, 0o600) if path else -1
+        self._printing = Printing(Path(path), limit_bytes=limit_bytes) if path else None
 
     def __enter__(self) -> Capture:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._file >= 0:
-            os.close(self._file)
+        if self._printing is not None:
+            self._printing.close()
+
+    @property
+    def over(self) -> bool:
+        """Whether it is more than is kept."""
+        return self.total_bytes > self._limit_bytes
 
     def take(self, chunk: bytes) -> bytes:
-        """Take in what was read; returns what can be told of it, masked, as far as it is within the limit."""
+        """Take in what was read; returns what can be told of it, masked."""
         return self._keep(self._masked.feed(chunk))
 
     def end(self) -> bytes:
@@ -43,33 +44,20 @@ class Capture:
         return self._keep(self._masked.flush())
 
     def _keep(self, chunk: bytes) -> bytes:
-        kept = chunk[: self._limit_bytes - self.kept_bytes]
-        self.kept_bytes += len(kept)
-        self.over = self.over or len(kept) < len(chunk)
+        self.total_bytes += len(chunk)
         self._tail += chunk
         if len(self._tail) > 2 * self._tail_bytes + _SLACK_BYTES:
             del self._tail[: -self._tail_bytes or None]
-        if self._file >= 0 and kept:
-            self._hash.update(kept)
-            self._write(kept)
-        return kept
-
-    def _write(self, data: bytes) -> None:
-        view = memoryview(data)
-        try:
-            while view:
-                view = view[os.write(self._file, view) :]
-        except OSError as error:
-            raise SandboxError(
-                f"the output cannot be kept: {error.strerror}", remedy="free disk space, then retry"
-            ) from error
+        if self._printing is not None:
+            try:
+                self._printing.write(chunk)
+            except OSError as error:
+                raise SandboxError(
+                    f"the output cannot be kept: {error.strerror}", remedy="free disk space, then retry"
+                ) from error
+        return chunk
 
     @property
     def tail(self) -> str:
         """The end of the output as text."""
         return self._tail[-self._tail_bytes :].decode(errors="replace") if self._tail_bytes else ""
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the file's content; empty without a file."""
-        return self._hash.hexdigest() if self._file >= 0 else ""

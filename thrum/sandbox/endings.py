@@ -27,8 +27,7 @@ def outcome_of(
         signal=number,
         duration_s=duration_s,
         tail=capture.tail,
-        output_bytes=capture.kept_bytes,
-        output_digest=capture.digest,
+        output_bytes=capture.total_bytes,
         reason=_limit_told(job, ending) if ending else ended_by_itself(launch, exit_code, number),
     )
 

@@ -124,7 +124,7 @@ def run(
     """Run the job's program as `launch` says, to its end or to the first limit that it reaches.
 
     Takes from the job its limits, its standard input and where the output goes; `on_output` gets the output as
-    it comes, up to the output limit. A negative return code is told as a signal. Between SIGTERM and SIGKILL lie
+    it comes. A negative return code is told as a signal. Between SIGTERM and SIGKILL lie
     `grace_s`, by default GRACE_S. Does not return before the child is reaped and `launch.clear` is through. A
     parent-death signal of the child follows the end of the calling thread, which lives through the run as it is
     the one that waits.

@@ -1,0 +1,160 @@
+"""One slot: wherever its worker is killed, no commit is lost, nothing is done twice, and what was said is known."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.slots import AFTER_IT, AGENTS, BEFORE_THE_AGENT, FIRST, LAST, REPORTED, WHILE_IT_RUNS, Bench
+from thrum.actors.slot import Slot
+from thrum.messages.attempts import AttemptReported
+
+TASK = "one-2"
+WORK = {"committed.txt": TASK, "uncommitted.txt": TASK}
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    """A slot whose clone still holds what another task's attempt left."""
+    bench = Bench(tmp_path)
+    assert bench.pinned(bench.run(bench.asked("one-1"))) == dict.fromkeys(WORK, "one-1")
+    return bench
+
+
+def taken_up(bench: Bench) -> AttemptReported | None:
+    """What the next worker in the slot tells of the attempt; it dies once more in the middle of it."""
+    slot = bench.slot()
+    journal = slot.journal()
+    if journal is None or journal.report is not None:
+        return journal.report if journal else None
+    first = slot.salvage(journal)
+    second = bench.slot().salvage(journal)
+    told_apart = {"started_at": 0.0, "ended_at": 0.0, "head": "", "bundle": ""}
+    assert replace(first, **told_apart) == replace(second, **told_apart), "to take it up twice changes nothing"
+    slot.close()
+    return second
+
+
+def clear(bench: Bench) -> None:
+    slot = bench.slot()
+    slot.clear()
+    assert slot.journal() is None
+    slot.close()
+
+
+@pytest.mark.parametrize("point", BEFORE_THE_AGENT)
+def test_what_is_killed_before_its_agent_began_is_nobodys_work(bench: Bench, point: str) -> None:
+    bench.killed(bench.asked(TASK), point)
+    report = taken_up(bench)
+    if report is not None:
+        assert (report.ending, report.bundle, report.output_digest) == ("lost", "", "")
+        clear(bench)
+    assert bench.runs(TASK) == []
+    assert bench.pinned(bench.run(bench.asked(TASK, 2))) == WORK
+
+
+@pytest.mark.parametrize("point", WHILE_IT_RUNS)
+def test_what_is_killed_while_its_agent_runs_keeps_work_output_and_session(bench: Bench, point: str) -> None:
+    bench.killed(bench.asked(TASK), point)
+    report = taken_up(bench)
+    assert report is not None
+    assert (report.ending, report.failure, report.reason) == ("lost", "lost", "its worker was lost")
+    assert report.exit_code is None
+    begun = len(bench.runs(TASK))
+    assert begun == (0 if point not in (*AGENTS, "the agent has ended") else 1)
+    said = bench.said(report)
+    assert said.startswith(FIRST) == bool(begun)
+    assert report.output_bytes == len(said.encode())
+    assert report.session == ("the-thread" if begun else "")
+    ended = point in ("the agent has said how it went", "the agent has ended")
+    assert report.input_tokens == (100 if ended else 0)
+    files = bench.pinned(report)
+    expected = {
+        "that the clone is prepared is noted": {},
+        "the agent runs": {},
+        "the agent has committed": {"committed.txt": TASK},
+    }
+    assert files == expected.get(point, WORK)
+    clear(bench)
+    again = bench.run(bench.asked(TASK, 2, start=report.head, session=report.session))
+    assert {**files, **bench.pinned(again)} == WORK
+    assert ("resume" in bench.runs(TASK)[-1]) == bool(begun), "it goes on with the session"
+    assert report.input_tokens + again.input_tokens == 100, "what the session used is counted once"
+
+
+@pytest.mark.parametrize("point", ["the clone is to be prepared", "that the clone is prepared is noted"])
+def test_a_session_is_gone_on_with_also_after_a_run_that_said_nothing(bench: Bench, point: str) -> None:
+    first = bench.run(bench.asked(TASK))
+    bench.killed(bench.asked(TASK, 2, start=first.head, session=first.session), point)
+    second = taken_up(bench)
+    assert second is not None
+    assert second.session == "the-thread"
+    clear(bench)
+    third = bench.run(bench.asked(TASK, 3, start=first.head, session=second.session))
+    assert "resume" in bench.runs(TASK)[-1]
+    assert (first.input_tokens, second.input_tokens, third.input_tokens) == (100, 0, 0), "it told of the whole session"
+
+
+@pytest.mark.parametrize("point", [*AFTER_IT, *REPORTED])
+def test_what_is_killed_after_its_agent_ended_is_told_as_if_nothing_had_been(bench: Bench, point: str) -> None:
+    bench.killed(bench.asked(TASK), point)
+    report = taken_up(bench)
+    assert report is not None
+    assert (report.ending, report.failure, report.exit_code) == ("finished", "", 0)
+    assert (report.session, report.input_tokens, report.output_tokens) == ("the-thread", 100, 7)
+    assert report.tail == "It is done."
+    assert bench.said(report).endswith(f"{LAST}\n")
+    assert len(bench.runs(TASK)) == 1, "it is not run again"
+    assert os.path.exists(report.bundle) == (point != "the journal is to go")
+    assert bench.pinned(report) == WORK
+    clear(bench)
+
+
+def test_work_that_cannot_be_taken_in_is_set_aside_and_not_cleared(bench: Bench) -> None:
+    bench.killed(bench.asked(TASK), "the agent has committed")
+    slot = bench.slot()
+    journal = slot.journal()
+    assert journal is not None
+    real = os.environ["PATH"]
+    os.environ["PATH"] = str(bench.directory / "nothing")  # as where the machine lost its programs
+    try:
+        report = slot.salvage(journal)
+    finally:
+        os.environ["PATH"] = real
+        slot.close()
+    assert (report.ending, report.bundle) == ("could-not-run", "")
+    kept = slot.directory / f"kept-{TASK}-1" / "tree"
+    assert str(kept) in report.reason
+    assert (kept / "committed.txt").read_text() == f"{TASK}\n"
+    clear(bench)
+    assert bench.pinned(bench.run(bench.asked(TASK, 2))) == WORK
+    assert (kept / ".git").is_dir()
+
+
+def test_the_middle_of_a_flood_is_dropped_and_its_verdict_is_read(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("thrum.actors.slot.OUTPUT_BYTES", 400_000)
+    script = bench.agent.read_text()
+    bench.agent.write_text(script.replace("git add", f"yes '{'x' * 99}' | head -c 3000000\ngit add", 1))
+    report = bench.run(bench.asked(TASK))
+    said = bench.said(report)
+    assert report.output_bytes > 3_000_000 > 500_000 > len(said)
+    assert "bytes are missing here" in said
+    assert (said.startswith(FIRST), said.endswith(f"{LAST}\n")) == (True, True)
+    assert (report.ending, report.session, report.input_tokens) == ("finished", "the-thread", 100)
+
+
+def test_an_output_that_cannot_be_kept_costs_no_work(bench: Bench) -> None:
+    outputs = bench.directory / ".thrum/outputs"
+    outputs.rename(outputs.with_name("away"))
+    outputs.write_text("in the way\n")
+    slot: Slot = bench.slot()
+    report = bench.run(bench.asked(TASK))
+    slot.close()
+    assert report.ending == "could-not-run"
+    assert "could not be kept" in report.reason
+    assert bench.git.pins()[f"refs/thrum/attempts/{TASK}/1"] == report.head
