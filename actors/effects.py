@@ -248,6 +248,8 @@ class Worldly:
         except ThrumError as error:
             return m.Reply(ok=False, code=error.code, message=error.message, remedy=error.remedy)
         text, size = text_of(data, final=body.offset + len(data) >= total)
+        # Kept masked: but what was no secret then may be one now.
+        text = self._masked(text)
         return m.Reply(value={"text": text, "offset": body.offset, "bytes": size, "total_bytes": total})
 
     def prompt(self, digest: str) -> str:

@@ -331,7 +331,7 @@ def test_tasks_are_worked_off_while_it_is_up_and_run_joins_it(project: ThrumProj
         assert project.json("status")["up"]
 
 
-def test_a_log_that_is_followed_ends_with_the_attempt(project: ThrumProject) -> None:
+def test_the_log_of_a_running_attempt_is_shown_and_followed_until_a_person_is_needed(project: ThrumProject) -> None:
     pipe = project.pipe()
     with project.up():
         task = project.add("READ-PIPE")
@@ -339,17 +339,25 @@ def test_a_log_that_is_followed_ends_with_the_attempt(project: ThrumProject) -> 
         handle = os.open(pipe, os.O_WRONLY)
         try:
             with project.started("task", "log", task, "-f") as following:
-                assert "under way" in project.command("task", "log", task, code=2).err
+                assert following.stdout is not None
+                assert following.stdout.readline() == "before the pipe\n", "what was printed before it was asked for"
+                shown = project.command("task", "log", task)
+                assert (shown.out, "under way" in shown.err) == ("before the pipe\n", True)
+                assert project.json("task", "log", task)["transcript"] == [
+                    {"kind": "printed", "text": "before the pipe", "tool": ""}
+                ]
                 os.write(handle, b"through the pipe\n")
                 os.close(handle)
                 handle = -1
-                out, err = following.communicate(timeout=30)
+                out, err = following.communicate(timeout=60)
         finally:
             if handle >= 0:
                 os.close(handle)
         assert following.returncode == 0, err
-        assert out.endswith("through the pipe\nafter the pipe\n"), (out, err)
-        assert "finished" in err
+        assert out == "through the pipe\nafter the pipe\n"
+        assert "Attempt 1 finished" in err
+        assert err.endswith(f"{task} waits for approval\n")
+        assert project.command("task", "log", task, "-f").out == "before the pipe\nthrough the pipe\nafter the pipe\n"
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.projects import ThrumProject
-from thrum.transcript import ENTRY_CHARS, MOST_ENTRIES, Entry, entries, understood
+from thrum.transcript import ENTRY_CHARS, MOST_ENTRIES, Entry, Transcript, entries, understood
 
 RECORDED = Path(__file__).parent / "agents"
 JSON = st.recursive(
@@ -58,6 +58,24 @@ def test_every_recorded_run_is_read() -> None:
 def test_whatever_a_line_holds_nothing_fails(values: list[object]) -> None:
     output = "\n".join(json.dumps(value) for value in values)
     assert all(entry.text.strip() for entry in entries(output))
+
+
+@given(values=st.lists(JSON, max_size=4), cuts=st.lists(st.integers(0, 200), max_size=6))
+def test_an_output_in_pieces_tells_the_same(values: list[object], cuts: list[int]) -> None:
+    output = "".join(f"{json.dumps(value, ensure_ascii=False)}\n" for value in values)
+    ends = sorted({*(min(cut, len(output)) for cut in cuts), len(output)})
+    transcript = Transcript()
+    pieces = [output[begin:end] for begin, end in zip([0, *ends], ends, strict=False)]
+    told = [entry for piece in pieces for entry in transcript.feed(piece)] + list(transcript.end())
+    joined = [entry for entry in told if entry.kind != "printed"]
+    assert joined == [entry for entry in entries(output) if entry.kind != "printed"]
+    printed = [entry.text for entry in entries(output) if entry.kind == "printed"]
+    assert "\n".join(entry.text for entry in told if entry.kind == "printed").split() == "\n".join(printed).split()
+
+
+def test_a_line_of_json_may_hold_what_else_ends_a_line() -> None:
+    line = json.dumps({"type": "message", "role": "assistant", "content": "a\u2028b\x85c"}, ensure_ascii=False)
+    assert [entry.kind for entry in entries(line)] == ["said"]
 
 
 def test_entries_and_their_number_are_bounded() -> None:

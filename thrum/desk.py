@@ -5,18 +5,22 @@ A desk finds out which repository a question is for, sends it there and waits. I
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
 from thrum.client import Client
 from thrum.errors import NotFoundError, UsageError
+from thrum.files.printed import missing
 from thrum.messages import Message, people
+from thrum.messages.attempts import GetPrinted
 from thrum.names import owner
 from thrum.views import Plain, event_view, task_view
 
 ANSWER_S = 30.0
 """How long an answer is waited for: the actor may be starting anew."""
+WORKER_S = 3.0
+"""The same of a worker, which may be gone for good."""
 
 
 def repo_named(names: Sequence[str], name: str | None) -> str:
@@ -56,6 +60,17 @@ def owner_of(names: Sequence[str], task: str) -> str:
     else:
         message = f"there is no task {task!r}: an id is a repository's name, `-` and a number"
     raise NotFoundError(message, remedy="`thrum task list` names them all")
+
+
+def _pieces(ask: Callable[[int], Plain], offset: int) -> Iterator[Plain]:
+    total = offset + 1
+    while offset < total:
+        piece = ask(offset)
+        if not piece["bytes"]:
+            return
+        skipped = piece["offset"] - offset
+        yield {**piece, "text": missing(skipped) + piece["text"]} if skipped else piece
+        offset, total = piece["offset"] + piece["bytes"], piece["total_bytes"]
 
 
 class Desk:
@@ -99,6 +114,29 @@ class Desk:
     def output(self, task: str, digest: str, offset: int) -> Plain:
         """A piece of what an agent printed: `{text, offset, bytes, total_bytes}`."""
         return dict(self._ask_owner(task, people.GetOutput(digest=digest, offset=offset)))
+
+    def said(self, task: str, attempt: Plain, offset: int = 0) -> Iterator[Plain]:
+        """The pieces of what an attempt's agent printed, from `offset` on, each as `output` gives it; of one that is
+        under way all so far. Where some is missing, a line in the text says how much.
+
+        Raises:
+            BusyError, NotFoundError: the worker that has it is just coming up, or going.
+        """
+        if attempt["ending"] is not None:
+            return self._kept(task, attempt["output_digest"], offset)
+
+        def ask(at: int) -> Plain:
+            body = GetPrinted(task=task, token=attempt["token"], offset=at)
+            return dict(self.client.request(attempt["worker"], body, timeout_s=WORKER_S))
+
+        return _pieces(ask, offset)
+
+    def text(self, task: str, digest: str) -> str:
+        """A kept output or prompt, whole; empty without a digest."""
+        return "".join(piece["text"] for piece in self._kept(task, digest, 0))
+
+    def _kept(self, task: str, digest: str, offset: int) -> Iterator[Plain]:
+        return _pieces(lambda at: self.output(task, digest, at), offset) if digest else iter(())
 
     def add(
         self,

@@ -15,6 +15,8 @@ from thrum.values import dataclass
 ENTRY_CHARS = 4_000
 """A longer entry loses its middle."""
 MOST_ENTRIES = 5_000
+LINE_CHARS = 16 * 1024 * 1024
+"""A line that comes in pieces is not waited for any longer."""
 
 Kind = Literal["said", "thought", "did", "got", "told", "failed", "printed"]
 
@@ -29,25 +31,47 @@ class Entry:
     tool: str = ""
 
 
+class Transcript:
+    """The entries of an output that comes in pieces, however they are cut; lines that were printed one after another
+    are one, within a piece."""
+
+    def __init__(self) -> None:
+        self._rest = ""
+
+    def feed(self, piece: str) -> Iterator[Entry]:
+        """The entries that are whole with this piece."""
+        # Not `splitlines`: JSON may hold what else counts as the end of a line.
+        *lines, self._rest = (self._rest + piece).split("\n")
+        if len(self._rest) > LINE_CHARS:
+            lines, self._rest = [*lines, self._rest], ""
+        return _entries(lines)
+
+    def end(self) -> Iterator[Entry]:
+        """The entry that the last line is, where nothing ends it."""
+        rest, self._rest = self._rest, ""
+        return _entries([rest] if rest else [])
+
+
 def entries(output: str) -> Iterator[Entry]:
-    """The entries of an output, at most `MOST_ENTRIES` of them; lines that were printed one after another are one."""
+    """The entries of an output, at most `MOST_ENTRIES` of them."""
+    for count, entry in enumerate(_entries(output.removesuffix("\n").split("\n"))):
+        if count == MOST_ENTRIES:
+            yield Entry(kind="printed", text=f"[more than {MOST_ENTRIES} entries: the rest is in the output]")
+            return
+        yield entry
+
+
+def _entries(lines: Iterable[str]) -> Iterator[Entry]:
     plain: list[str] = []
-    count = 0
-    for line in (*output.splitlines(), None):
+    for line in (*lines, None):
         found = None if line is None else _of_line(line)
         if found is None and line is not None:
-            plain.append(line)
+            plain += line.splitlines() or [""]
             continue
         if any(text.strip() for text in plain):
-            count += 1
             yield Entry(kind="printed", text=_bounded("\n".join(plain)))
         plain = []
-        for entry in found or ():
-            count += 1
-            if count > MOST_ENTRIES:
-                yield Entry(kind="printed", text=f"[more than {MOST_ENTRIES} entries: the rest is in the output]")
-                return
-            yield entry
+        yield from found or ()
 
 
 def understood(shown: Iterable[Entry]) -> bool:

@@ -43,6 +43,7 @@ _ATTEMPT = (
     "files",
     "protected",
     "leaks",
+    "worker",
     "backend",
     "model",
     "session",

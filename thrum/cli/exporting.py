@@ -13,7 +13,6 @@ import click
 from thrum.cli import console
 from thrum.cli.console import moment
 from thrum.cli.program import Command
-from thrum.cli.reading import kept_text
 from thrum.cli.session import Session
 from thrum.cli.timeline import sentence
 
@@ -75,11 +74,11 @@ def _story(desk: Desk, task: str) -> View:
     view, history = desk.task(task), desk.history(task)
     attempts = []
     for attempt in view["attempts"]:
-        output = kept_text(desk, task, attempt["output_digest"])
+        output = desk.text(task, attempt["output_digest"])
         attempts.append(
             {
                 **attempt,
-                "prompt": kept_text(desk, task, attempt["prompt_digest"]),
+                "prompt": desk.text(task, attempt["prompt_digest"]),
                 "transcript": list(entries(output)),
             }
         )

@@ -156,7 +156,7 @@ def thrum() -> None:
         "list": "listing:list_",
         "show": "showing:show",
         "diff": "reading:diff",
-        "log": "reading:log",
+        "log": "telling:log",
         "prompt": "reading:prompt",
         "export": "exporting:export",
         "approve": "deciding:approve",

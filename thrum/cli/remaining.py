@@ -16,7 +16,7 @@ from thrum.values import dataclass
 
 Report = Mapping[str, Any]
 
-_PERSON = ("approval", "operator", "clean-checkout")
+PERSON = ("approval", "operator", "clean-checkout")
 """What only a person can give."""
 ENDED = ("merged", "failed", "cancelled")
 
@@ -27,7 +27,7 @@ def moving(report: Report, *, away: Iterable[str], set_of: Callable[[str], tuple
     `away` names repositories whose actor is gone for good; `set_of` the integration set of a repository.
     """
     waits = {task: why[0] for task, why in report["waiting"].items()}
-    busy = {task for task in report["running"] if waits.get(task) not in _PERSON}
+    busy = {task for task in report["running"] if waits.get(task) not in PERSON}
     # A gate that is looked at again runs without a slot: its task waits for nothing.
     busy |= set(report["open"]) - waits.keys()
     later = {task for task, why in waits.items() if why == "quota"}

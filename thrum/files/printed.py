@@ -102,7 +102,7 @@ class Printed:
             if not data:
                 return
             if begin > offset:
-                yield f"\n[… {begin - offset} bytes are missing here …]\n".encode()
+                yield missing(begin - offset).encode()
             yield data
             offset = begin + len(data)
 
@@ -123,6 +123,11 @@ class Printed:
         with open(os.open(part.path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
             file.seek(at - part.begin)
             return file.read(min(limit_bytes, part.end - at)), at, total
+
+
+def missing(count: int) -> str:
+    """What stands in the place of bytes that were not kept."""
+    return f"\n[… {count} bytes are missing here …]\n"
 
 
 def text_of(data: bytes, *, final: bool) -> tuple[str, int]:
