@@ -22,10 +22,11 @@ from thrum import __version__
 from thrum.client import Client
 from thrum.config import Project
 from thrum.desk import Desk, repo_named
-from thrum.errors import ThrumError, UsageError
+from thrum.errors import NotFoundError, ThrumError, UsageError
 from thrum.messages import kinds as m
 from thrum.records import RecordError, from_plain
 from thrum.task import State
+from thrum.transcript import entries, json_lines
 from thrum.values import dataclass
 
 from .base import Situation
@@ -208,7 +209,8 @@ class Tasks:
 
 
 class OneTask:
-    """`GET /tasks/ID`, `/tasks/ID/diff[?attempt=]`, `/tasks/ID/history`, and `POST /tasks/ID/DECISION`"""
+    """`GET /tasks/ID`, `/tasks/ID/diff[?attempt=]`, `/tasks/ID/transcript[?attempt=]` (JSON lines),
+    `/tasks/ID/history`, and `POST /tasks/ID/DECISION`"""
 
     def __init__(self, desks: Desks) -> None:
         self._desks = desks
@@ -218,6 +220,14 @@ class OneTask:
 
     def on_get_diff(self, req: falcon.Request, resp: falcon.Response, task: str) -> None:
         resp.media = self._desks.here().diff(task, req.get_param_as_int("attempt", min_value=1) or 0)
+
+    def on_get_transcript(self, req: falcon.Request, resp: falcon.Response, task: str) -> None:
+        desk, wanted = self._desks.here(), req.get_param_as_int("attempt", min_value=1)
+        attempts = [one for one in desk.task(task)["attempts"] if wanted in (None, one["token"])]
+        if not attempts:
+            raise NotFoundError(f"{task} has no attempt {wanted}" if wanted else f"{task} has had no attempt yet")
+        resp.content_type = "application/x-ndjson"
+        resp.text = json_lines(task, attempts[-1]["token"], entries(desk.all_said(task, attempts[-1])))
 
     def on_get_history(self, _: falcon.Request, resp: falcon.Response, task: str) -> None:
         resp.media = self._desks.here().history(task)
@@ -334,6 +344,7 @@ def application(desks: Desks, project: Project, token: str) -> falcon.App[Any, A
     app.add_route("/tasks", Tasks(desks))
     app.add_route("/tasks/{task}", one)
     app.add_route("/tasks/{task}/diff", one, suffix="diff")
+    app.add_route("/tasks/{task}/transcript", one, suffix="transcript")
     app.add_route("/tasks/{task}/history", one, suffix="history")
     app.add_route("/tasks/{task}/{decision}", one, suffix="decision")
     return app

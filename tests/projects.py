@@ -21,7 +21,7 @@ case "$1" in
   *READ-PIPE*) echo "before the pipe"; cat go; echo "after the pipe"; echo waited > waited.txt ;;
   *BE-RED*) case "$1" in *"it is red"*) echo green > colour.txt ;; *) echo red > colour.txt ;; esac ;;
   *SHOW-KEY*) echo "the key is $MODEL_KEY"; echo "$MODEL_KEY" >> key.txt; echo red > colour.txt ;;
-  *STEER*) printf 'red \033[31m alert\n'; echo x > x.txt ;;
+  *STEER*) printf 'red \033[31m \302\205 \342\200\256 alert\n'; echo x > x.txt ;;
   *) echo "working"; echo "line" >> notes.txt ;;
 esac
 """

@@ -81,6 +81,11 @@ def test_a_task_goes_from_http_to_the_branch(tmp_path: Path) -> None:
         assert api.get("/tasks?state=merged").body == []
         assert "+line" in api.get("/tasks/demo-1/diff").body["diff"]
         assert api.get("/tasks/demo-1/history").body[0]["kind"] == "added"
+        told = {"task": "demo-1", "attempt": 1, "kind": "printed", "text": "working", "tool": ""}
+        transcript = api.get("/tasks/demo-1/transcript")
+        assert (transcript.headers["Content-Type"], transcript.body) == ("application/x-ndjson", told)
+        assert api.get("/tasks/demo-1/transcript?attempt=1").body == told
+        assert api.get("/tasks/demo-1/transcript?attempt=2").status == 404
         rejected = api.post("/tasks/demo-1/reject", {"by": "ada", "feedback": "once more"})
         assert (rejected.status, rejected.body["rejections"]) == (200, 1)
         project.command("run", code=4)
@@ -100,6 +105,7 @@ def test_health_needs_no_token_and_everything_else_does(quiet: Api) -> None:
         ("GET", "/tasks/demo-1"),
         ("GET", "/tasks/demo-1/diff"),
         ("GET", "/tasks/demo-1/history"),
+        ("GET", "/tasks/demo-1/transcript"),
         ("POST", "/tasks"),
         ("POST", "/tasks/demo-1/approve"),
         ("POST", "/tasks/demo-1/reject"),

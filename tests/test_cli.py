@@ -527,7 +527,14 @@ def test_an_agent_cannot_steer_the_terminal(project: ThrumProject) -> None:
     assert "\x1b" in project.command("task", "log", task).out
     told = on_terminal(project, "task", "log", task)
     assert "\x1b[31m" not in told
-    assert "\\x1b[31m alert" in told
+    assert "\\x1b[31m \\x85 \\x202e alert" in told
+    for words in (["log", task], ["log", task, "-f"], ["export", task, "--format", "json"], ["show", task]):
+        shown = on_terminal(project, "--json", "task", *words)
+        assert "\\u001b[31m \\u0085 \\u202e alert" in shown
+        assert not {"\x1b", "\x85", "\u202e"} & {*shown}, words
+    assert json.loads(on_terminal(project, "--json", "task", "log", task))["text"] == "red \x1b[31m \x85 \u202e alert\n"
+    for form in ("md", "jsonl"):
+        assert not {"\x1b", "\x85", "\u202e"} & {*on_terminal(project, "task", "export", task, "--format", form)}
     coloured = on_terminal(project, "task", "diff", task)
     assert "\x1b[32m+x" in coloured
     assert "\x1b" not in on_terminal(project, "task", "diff", task, NO_COLOR="1")

@@ -166,3 +166,7 @@ def test_the_log_of_a_program_that_prints_json_is_for_people_and_raw_on_demand(t
     shown = project.json("task", "log", task)
     assert shown["text"] == output
     assert [entry["kind"] for entry in shown["transcript"]] == ["said", "did"]
+    lines = project.command("task", "export", task, "--format", "jsonl").out.splitlines()
+    assert [json.loads(line) for line in lines] == [
+        {"task": task, "attempt": 1, **entry} for entry in shown["transcript"]
+    ]

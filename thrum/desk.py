@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 from thrum.client import Client
-from thrum.errors import NotFoundError, UsageError
+from thrum.errors import BusyError, NotFoundError, UsageError
 from thrum.files.printed import missing
 from thrum.messages import Message, people
 from thrum.messages.attempts import GetPrinted
@@ -130,6 +130,16 @@ class Desk:
             return dict(self.client.request(attempt["worker"], body, timeout_s=WORKER_S))
 
         return _pieces(ask, offset)
+
+    def all_said(self, task: str, attempt: Plain) -> str:
+        """The same as one text; of an attempt that is under way, as far as its worker can be asked."""
+        pieces: list[str] = []
+        try:
+            pieces += (piece["text"] for piece in self.said(task, attempt))
+        except (BusyError, NotFoundError):
+            if attempt["ending"] is not None:
+                raise
+        return "".join(pieces)
 
     def text(self, task: str, digest: str) -> str:
         """A kept output or prompt, whole; empty without a digest."""

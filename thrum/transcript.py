@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
+from thrum.records import to_plain
 from thrum.values import dataclass
 
 ENTRY_CHARS = 4_000
@@ -66,12 +67,18 @@ def _entries(lines: Iterable[str]) -> Iterator[Entry]:
     for line in (*lines, None):
         found = None if line is None else _of_line(line)
         if found is None and line is not None:
-            plain += line.splitlines() or [""]
+            plain += line.rstrip("\r").split("\r")
             continue
         if any(text.strip() for text in plain):
             yield Entry(kind="printed", text=_bounded("\n".join(plain)))
         plain = []
         yield from found or ()
+
+
+def json_lines(task: str, attempt: int, told: Iterable[Entry]) -> str:
+    """The entries of a task's attempt as JSON, one a line: `{task, attempt, kind, text, tool}`."""
+    # In ASCII alone: whatever an agent printed steers no terminal that this is shown on.
+    return "".join(f"{json.dumps({'task': task, 'attempt': attempt, **to_plain(entry)})}\n" for entry in told)
 
 
 def understood(shown: Iterable[Entry]) -> bool:

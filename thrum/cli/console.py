@@ -19,16 +19,24 @@ import click
 # C0 and C1 controls but for newline and tab, and the characters that turn the direction of writing: what an
 # agent printed must neither steer the terminal nor show a person other code than what is there.
 _STEERING = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_UNPRINTABLE = re.compile(f"{_STEERING.pattern}|[\ud800-\udfff]")
 
 
 def emit(value: Any) -> None:
     """Print one JSON document to stdout."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    click.echo(as_json(value, indent=2))
 
 
 def emit_line(value: Any) -> None:
     """Print one JSON object as a line of its own, for what goes on and on."""
-    click.echo(json.dumps(value, ensure_ascii=False))
+    click.echo(as_json(value))
+
+
+def as_json(value: Any, *, indent: int | None = None) -> str:
+    """The value as JSON that prints anywhere: what would steer a terminal, or is half a character, is escaped."""
+    # All but ASCII stands within strings, where a character may always be written as its code.
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def say(text: str = "") -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -14,6 +13,7 @@ from thrum.cli import console
 from thrum.cli.console import moment
 from thrum.cli.program import Command
 from thrum.cli.session import Session
+from thrum.cli.telling import write
 from thrum.cli.timeline import sentence
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ _STYLE = (
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["md", "html", "json"]),
+    type=click.Choice(["md", "html", "json", "jsonl"]),
     default="md",
     show_default=True,
     help="The file's form.",
@@ -53,14 +53,15 @@ _STYLE = (
 def export(task: str, form: str, output: str | None) -> None:
     """Tell the whole story of a task: what was asked, each attempt, what the gates said, who approved.
 
-    Values of keys and secrets are masked in it, as everywhere.
+    As `jsonl` it is the transcripts alone, one thing that an agent said or did a line. Values of keys and secrets are
+    masked, as everywhere.
     """
     session = Session.open()
     with session.connected([session.owner(task)]) as desk:
         story = _story(desk, task)
-    text = {"md": _markdown, "html": _html, "json": _json}[form](story)
+    text = {"md": _markdown, "html": _html, "json": _json, "jsonl": _json_lines}[form](story)
     if output is None:
-        click.echo(text, nl=False)
+        write(text)
     else:
         with open(output, "w", encoding="utf-8") as file:
             file.write(text)
@@ -74,12 +75,11 @@ def _story(desk: Desk, task: str) -> View:
     view, history = desk.task(task), desk.history(task)
     attempts = []
     for attempt in view["attempts"]:
-        output = desk.text(task, attempt["output_digest"])
         attempts.append(
             {
                 **attempt,
                 "prompt": desk.text(task, attempt["prompt_digest"]),
-                "transcript": list(entries(output)),
+                "transcript": list(entries(desk.all_said(task, attempt))),
             }
         )
     changed = any(attempt["head"] for attempt in attempts)
@@ -91,7 +91,13 @@ def _json(story: View) -> str:
     from thrum.records import to_plain
 
     attempts = [{**one, "transcript": to_plain(one["transcript"])} for one in story["attempts"]]
-    return json.dumps({**story, "attempts": attempts}, ensure_ascii=False, indent=2) + "\n"
+    return console.as_json({**story, "attempts": attempts}, indent=2) + "\n"
+
+
+def _json_lines(story: View) -> str:
+    from thrum.transcript import json_lines
+
+    return "".join(json_lines(story["id"], one["token"], one["transcript"]) for one in story["attempts"])
 
 
 # --- One outline, written in two ways ---------------------------------------------------------------------------------

@@ -12,7 +12,6 @@ from thrum.cli import console
 from thrum.cli.program import Command, invocation
 from thrum.cli.reading import attempt_of
 from thrum.cli.session import Session
-from thrum.errors import BusyError, NotFoundError
 
 if TYPE_CHECKING:
     from thrum.desk import Desk
@@ -45,13 +44,7 @@ def _show(desk: Desk, task: str, attempt: View, *, raw: bool) -> None:
     from thrum.records import to_plain
     from thrum.transcript import entries, understood
 
-    pieces: list[View] = []
-    try:
-        pieces += desk.said(task, attempt)
-    except (BusyError, NotFoundError):
-        if attempt["ending"] is not None:
-            raise
-    text = "".join(piece["text"] for piece in pieces)
+    text = desk.all_said(task, attempt)
     told = list(entries(text))
     if invocation().json:
         shown = {name: attempt[name] for name in ("ending", "reason", "exit_code", "output_bytes")}
@@ -81,6 +74,6 @@ def entry_lines(told: Iterable[Entry], before: str = "") -> Iterator[str]:
 
 
 def write(text: str) -> None:
-    """Print a piece as it is; to a terminal without what would steer it."""
+    """Print a text as it is; to a terminal without what would steer it."""
     # color=True: click would take colours out of what goes to a file.
     click.echo(console.clean(text) if sys.stdout.isatty() else text, nl=False, color=True)
