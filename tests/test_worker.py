@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ import psutil
 import pytest
 
 from tests.office import Office
-from tests.systems import git, landings, systems
+from tests.systems import System, git, landings, systems
 from thrum.messages.people import ApproveTask, CancelTask, GetRepoStatus, RejectTask, RetryTask
 from thrum.messages.topics import AgentOutput
 
@@ -120,6 +121,9 @@ def test_a_cancelled_attempt_is_ended_its_work_pinned_and_its_slot_freed(office:
     assert not sleepers()
     pinned = git(office.system.repo(), "show", f"refs/thrum/attempts/{task}/1:{task}.txt")
     assert pinned == "begun"
+    (attempt,) = office.desk.task(task)["attempts"]
+    assert attempt["ending"] == "stopped"
+    assert office.desk.all_said(task, attempt) == "ready\n"
     status = office.client.request("repo.one", GetRepoStatus())
     assert status["slots"]["used"] == 0
     office.until(office.add("Next"), "awaiting-approval")
@@ -204,6 +208,47 @@ def test_a_file_in_the_folder_that_thrum_was_started_in_is_no_module_of_a_worker
         with Office(system) as office:
             office.until(office.add("Write a line"), "awaiting-approval")
     assert not seen.exists()
+
+
+HELD = """\
+#!/bin/sh
+place=$(dirname "$0")
+echo run >>"$place/runs"
+until [ -e "$place/go" ]; do sleep 0.1; done
+echo done >done.txt
+"""
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Iterator[System]:
+    yield from systems(tmp_path / "project", agent=HELD, pipeline="[engine]\ngate_actors = 1\n")
+
+
+@pytest.mark.parametrize("victims", [("worker",), ("worker", "repo")], ids=" and ".join)
+def test_a_report_that_nobody_acknowledged_is_told_by_the_next_worker_and_counts_once(
+    held: System, victims: tuple[str, ...]
+) -> None:
+    held.up()
+    with Office(held) as office:
+        task = office.add("Write a line")
+        held.until((held.directory / "runs").exists, "the agent to have begun")
+        (deaf,) = held.processes("thrum.actors.repo")
+        deaf.suspend()
+        (held.directory / "go").touch()
+        journal = held.directory / ".thrum/work/one/slot-1/attempt.json"
+        held.until(lambda: json.loads(journal.read_text())["report"], "the report to be noted")
+        for victim in victims:
+            assert held.kill(f"thrum.actors.{victim}") == 1
+        if "repo" not in victims:
+            deaf.resume()
+        (attempt,) = office.until(task, "awaiting-approval")["attempts"]
+        assert (attempt["ending"], attempt["files"]) == ("finished", ["done.txt"])
+        # A worker begins in the slot at the latest with the next task, and that one is not held up.
+        (attempt,) = office.until(office.add("Next"), "awaiting-approval")["attempts"]
+        assert attempt["ending"] == "finished"
+        held.until(lambda: not journal.exists(), "the report to be acknowledged")
+        assert len(office.desk.task(task)["attempts"]) == 1
+    assert (held.directory / "runs").read_text() == "run\n" * 2
 
 
 def test_a_worker_that_cannot_begin_is_given_up_and_its_task_waits_with_the_reason(tmp_path: Path) -> None:

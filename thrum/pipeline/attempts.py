@@ -12,7 +12,7 @@ from thrum.pipeline.draft import Draft, latest, protected_files, with_attempt
 from thrum.pipeline.moves import give_up, next_attempt, pause_after, run_gate, send_back
 from thrum.pipeline.table import Step
 from thrum.protection import protected
-from thrum.task import ENDS, AttemptEnding, State, Task, WaitingFor
+from thrum.task import ENDS, Attempt, AttemptEnding, State, Task, WaitingFor
 
 
 def wants_slot(task: Task) -> bool:
@@ -83,11 +83,31 @@ def attempt_ended(draft: Draft, given: i.AttemptEnded) -> None:
     if given.token != task.token or task.state is not State.IMPLEMENTING or latest(task).ending is not None:
         # Fenced: the work is pinned all the same, but says nothing about the task. A cancelled one frees its slot.
         if task.state in ENDS and task.slot and given.token == latest(task).token:
-            draft.record("attempt-stopped", {"token": given.token, "head": given.head}, slot=False)
+            attempts = with_attempt(task, _ended(draft, given))
+            draft.record("attempt-stopped", {"token": given.token, "head": given.head}, slot=False, attempts=attempts)
         return
     given = _with_unjudged_work(task, given)
     changed = bool(given.head) and given.tree != given.base_tree
-    attempt = replace(
+    attempt = _ended(draft, given, no_change="" if changed else given.no_change)
+    data = {
+        "token": given.token,
+        "ending": given.ending.value,
+        "failure": given.failure.value if given.failure else None,
+        "reason": given.reason,
+        "exit_code": given.exit_code,
+        "head": given.head,
+        "files": len(given.files),
+        "duration_s": round(max(0.0, attempt.ended_at - attempt.started_at), 3),
+        "cost_usd": given.cost_usd,
+    }
+    draft.record("attempt-ended", data, attempts=with_attempt(task, attempt))
+    _judge_attempt(draft, given, changed=changed)
+
+
+def _ended(draft: Draft, given: i.AttemptEnded, *, no_change: str = "") -> Attempt:
+    """The latest attempt with what it came to."""
+    task = draft.task
+    return replace(
         latest(task),
         ended_at=given.ended_at or draft.now,
         ending=given.ending,
@@ -108,21 +128,8 @@ def attempt_ended(draft: Draft, given: i.AttemptEnded) -> None:
         output_digest=given.output_digest,
         output_bytes=given.output_bytes,
         tail=given.tail,
-        no_change="" if changed else given.no_change,
+        no_change=no_change,
     )
-    data = {
-        "token": given.token,
-        "ending": given.ending.value,
-        "failure": given.failure.value if given.failure else None,
-        "reason": given.reason,
-        "exit_code": given.exit_code,
-        "head": given.head,
-        "files": len(given.files),
-        "duration_s": round(max(0.0, attempt.ended_at - attempt.started_at), 3),
-        "cost_usd": given.cost_usd,
-    }
-    draft.record("attempt-ended", data, attempts=with_attempt(task, attempt))
-    _judge_attempt(draft, given, changed=changed)
 
 
 def _with_unjudged_work(task: Task, given: i.AttemptEnded) -> i.AttemptEnded:
