@@ -22,7 +22,6 @@ from thrum.files import OutputStore
 from thrum.git.repository import Repository
 from thrum.messages.attempts import AttemptReported, RunAttempt
 from thrum.places import Places
-from thrum.sandbox import NoSandbox
 from thrum.sandbox.process import StopEvent
 from thrum.workspace import Workspace
 
@@ -34,7 +33,7 @@ AGENT = f"""\
 # It speaks as Codex does, commits one file, leaves another one uncommitted, and ends its worker where that is asked.
 place=$(dirname "$0")
 dies_at() {{ [ "$(cat "$place/point")" = "$1" ] && {{ kill -9 "$(cat "$place/pid")"; exec sleep 60; }}; }}
-echo "$THRUM_TASK $*" >>"$place/runs"
+{{ echo "$THRUM_TASK $*" >>"$place/runs"; }} 2>/dev/null
 echo '{FIRST}'
 dies_at 'the agent runs'
 echo "$THRUM_TASK" >committed.txt
@@ -50,6 +49,7 @@ exit 0
 
 STEPS = ("write-tree", "commit-tree", "update-ref", "bundle")
 HARVEST = {f"the harvest comes to {step}": step for step in STEPS}
+FIRST_WORDS = "the agent's first words come"
 AGENTS = (
     "the agent runs",
     "the agent has committed",
@@ -61,8 +61,13 @@ AGENTS = (
 class Bench:
     """A project in `directory` with one repository and one slot, driven without a bus."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, sandbox: str = "none") -> None:
         self.directory = directory
+        self.sandbox = SandboxConfig(
+            backend=sandbox,  # type: ignore[arg-type]
+            limits="best-effort",
+            mount_paths=(str(directory / "agent"),),
+        )
         self.repo = directory / "repo"
         (directory / "agent").mkdir(parents=True, exist_ok=True)
         self.agent = directory / "agent/codex"
@@ -82,8 +87,8 @@ class Bench:
         """The slot in a new life of its worker."""
         pipeline = PipelineConfig(
             engine=EngineConfig(worktrees_dir=str(self.directory / ".thrum/work")),
-            sandbox=SandboxConfig(backend="none"),
-            backends=(BackendConfig(name="own", preset="codex", command=str(self.agent)),),
+            sandbox=self.sandbox,
+            backends=(BackendConfig(name="own", preset="codex", command=str(self.agent), network=False),),
         )
         project = Project(
             directory=str(self.directory), repos=(RepoConfig(name="one", path=str(self.repo)),), pipeline=pipeline
@@ -106,10 +111,10 @@ class Bench:
             task=task, token=token, base=self.base, start=start, prompt="Do it.", backend="own", session=session
         )
 
-    def run(self, asked: RunAttempt) -> AttemptReported:
-        """An attempt that nothing happens to, to the point where its report is acknowledged."""
+    def run(self, asked: RunAttempt, on_output: Callable[[bytes], None] = lambda _: None) -> AttemptReported:
+        """An attempt to the point where its report is acknowledged."""
         slot = self.slot()
-        report = slot.run(asked, StopEvent(), lambda _: None)
+        report = slot.run(asked, StopEvent(), on_output)
         self.pinned(report)
         slot.clear()
         slot.close()
@@ -118,7 +123,7 @@ class Bench:
     def killed(self, asked: RunAttempt, point: str) -> None:
         """An attempt whose worker is killed at the point, as a process of its own."""
         self.point(point)
-        command = [sys.executable, "-P", "-m", "tests.slots", str(self.directory), point]
+        command = [sys.executable, "-P", "-m", "tests.slots", str(self.directory), self.sandbox.backend, point]
         command += [asked.task, str(asked.token), asked.start, asked.session]
         env = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
         ended = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
@@ -200,7 +205,7 @@ BEFORE_THE_AGENT: dict[str, Callable[[], None]] = {
 WHILE_IT_RUNS: dict[str, Callable[[], None]] = {
     "that the clone is prepared is noted": lambda: _after(Slot, "note", 2),
     **dict.fromkeys(AGENTS, lambda: None),
-    "the agent has ended": lambda: _after(NoSandbox, "run", 2),
+    "the agent has ended": lambda: _before(Slot, "note", 3),
 }
 AFTER_IT: dict[str, Callable[[], None]] = {
     "that the agent has ended is noted": lambda: _after(Slot, "note", 3),
@@ -218,11 +223,14 @@ REPORTED: dict[str, Callable[[], None]] = {
 
 
 def main() -> None:
-    directory, point, task, token, start, session = sys.argv[1:]
-    bench = Bench(Path(directory))
+    directory, sandbox, point, task, token, start, session = sys.argv[1:]
+    bench = Bench(Path(directory), sandbox)
     (bench.directory / "agent/pid").write_text(str(os.getpid()))
+    asked = bench.asked(task, int(token), start=start, session=session)
+    if point == FIRST_WORDS:
+        bench.run(asked, _die)
     {**BEFORE_THE_AGENT, **WHILE_IT_RUNS, **AFTER_IT, **REPORTED}[point]()
-    bench.run(bench.asked(task, int(token), start=start, session=session))
+    bench.run(asked)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.slots import AFTER_IT, AGENTS, BEFORE_THE_AGENT, FIRST, LAST, REPORTED, WHILE_IT_RUNS, Bench
+from tests.requirements import needs
+from tests.slots import AFTER_IT, AGENTS, BEFORE_THE_AGENT, FIRST, FIRST_WORDS, LAST, REPORTED, WHILE_IT_RUNS, Bench
 from thrum.actors.slot import Slot
 from thrum.messages.attempts import AttemptReported
 
@@ -31,7 +32,9 @@ def taken_up(bench: Bench) -> AttemptReported | None:
     if journal is None or journal.report is not None:
         return journal.report if journal else None
     first = slot.salvage(journal)
-    second = bench.slot().salvage(journal)
+    slot.close()
+    slot = bench.slot()
+    second = slot.salvage(journal)
     told_apart = {"started_at": 0.0, "ended_at": 0.0, "head": "", "bundle": ""}
     assert replace(first, **told_apart) == replace(second, **told_apart), "to take it up twice changes nothing"
     slot.close()
@@ -111,6 +114,22 @@ def test_what_is_killed_after_its_agent_ended_is_told_as_if_nothing_had_been(ben
     assert os.path.exists(report.bundle) == (point != "the journal is to go")
     assert bench.pinned(report) == WORK
     clear(bench)
+
+
+@needs("bwrap")
+@pytest.mark.parametrize("point", [FIRST_WORDS, "the agent has ended", "the bundle is written"])
+def test_in_a_sandbox_that_ends_with_its_worker_nothing_is_lost_either(tmp_path: Path, point: str) -> None:
+    bench = Bench(tmp_path, "os-native")
+    bench.killed(bench.asked(TASK), point)
+    report = taken_up(bench)
+    assert report is not None
+    assert report.session == "the-thread"
+    files = bench.pinned(report)
+    if point == FIRST_WORDS:
+        assert (report.ending, bench.said(report).startswith(FIRST)) == ("lost", True)
+        clear(bench)
+        files |= bench.pinned(bench.run(bench.asked(TASK, 2, start=report.head, session=report.session)))
+    assert files == WORK
 
 
 def test_work_that_cannot_be_taken_in_is_set_aside_and_not_cleared(bench: Bench) -> None:
