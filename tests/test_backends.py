@@ -17,6 +17,7 @@ from thrum.backends.preset import PLACEHOLDERS, PROMPT_LIMIT_BYTES
 from thrum.backends.wording import delay_s, ended_early, failure_of, moment, objects, one_line, trouble
 from thrum.errors import NotFoundError
 from thrum.failures import TREATMENTS, Action, Failure
+from thrum.sessions import Sessions
 
 RECORDED = Path(__file__).parent / "agents"
 NAMES = sorted(PRESETS.keys() - {"generic"})
@@ -76,7 +77,7 @@ def runs(name: str) -> dict[str, Any]:
 
 def recorded(name: str, scenario: str) -> tuple[str, int | None, dict[str, str]]:
     """The output of a recorded run, its exit code, and the files that belong to it."""
-    chosen, folder = PRESETS[name], RECORDED / name
+    chosen, folder = PRESETS[name.partition("/")[0]], RECORDED / name
     files = {path: folder / f"{scenario}.{Path(path).name}" for path in chosen.reads_files}
     kept = {path: file.read_text() for path, file in files.items() if file.exists()}
     return (folder / f"{scenario}.out").read_text(), runs(name)[scenario]["exit_code"], kept
@@ -135,10 +136,40 @@ def test_a_resumed_run_has_the_session_of_the_first(name: str) -> None:
     assert reading(name, "resumed").session == reading(name, "success").session != ""
 
 
-def test_codex_counts_over_the_whole_session() -> None:
-    first, second = reading("codex", "success"), reading("codex", "resumed")
-    assert PRESETS["codex"].usage_of_session
-    assert (first.input_tokens, second.input_tokens) == (2400, 4800)
+SUMMED = {"codex": "codex", "claude-code": "claude-code/2.1.330"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_which_programs_count_over_the_whole_session_is_known(name: str) -> None:
+    if not PRESETS[name].resume_args or name == "aider":
+        return  # each run is one of its own
+    first, second = reading(name, "success"), reading(name, "resumed")
+    assert second.of_session == (second.input_tokens == 4800) == (name == "codex")
+    assert first.input_tokens == 2400
+
+
+@pytest.mark.parametrize("name", SUMMED)
+def test_of_a_session_that_is_counted_as_a_whole_each_run_is_told_alone(tmp_path: Path, name: str) -> None:
+    sessions, runs = Sessions(tmp_path, PRESETS[name]), []
+    for scenario in ("success", "resumed"):
+        read = PRESETS[name].read(*recorded(SUMMED[name], scenario))
+        assert read.of_session
+        sessions.begin(read.session if runs else "", "/home/user/tree", None)
+        runs.append(sessions.end(read))
+    assert [run.input_tokens for run in runs] == [2400, 2400]
+    assert [run.output_tokens for run in runs] == [160, 160]
+    costs = [run.cost_usd for run in runs]
+    assert costs == [None, None] if name == "codex" else costs == pytest.approx([0.00852, 0.00852])
+
+
+@pytest.mark.parametrize(
+    ("version", "summed"),
+    [("2.1.276", False), ("2.1.277", True), ("2.10.0", True), ("3.0.0", True), ("1.9.999", False)],
+)
+def test_since_when_claude_code_counts_over_the_whole_session(version: str, summed: bool) -> None:
+    output, code, files = recorded("claude-code", "success")
+    told = output.replace('"claude_code_version":"2.1.197"', f'"claude_code_version":"{version}"')
+    assert PRESETS["claude-code"].read(told, code, files).of_session is summed
 
 
 @pytest.mark.parametrize("name", ["claude-code", "codex", "gemini"])

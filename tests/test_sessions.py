@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from thrum.backends import PRESETS
+from thrum.backends import PRESETS, Reading
 from thrum.sessions import FILE_BYTES, KEPT_S, Sessions, prune
 
 
@@ -27,6 +27,48 @@ def test_a_link_in_the_place_of_a_file_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("a secret")
     (sessions.folder / "trajectory.json").symlink_to(tmp_path / "secret")
     assert sessions.files() == {}
+
+
+def run(directory: Path, name: str, *, session: str = "s-1", **counts: float) -> Reading:
+    """What is told of a run of a program that counts over the whole session; it says this and no more."""
+    preset = PRESETS[name]
+    Sessions(directory, preset).begin("s-1", "/a/tree", None)
+    said = Reading(session=session, of_session=True, **counts)  # type: ignore[arg-type]
+    told = Sessions(directory, preset).end(said)
+    assert Sessions(directory, preset).end(said) == told, "it can be noted again, after a crash"
+    return told
+
+
+def test_what_a_session_had_cost_before_is_no_cost_of_a_later_run(tmp_path: Path) -> None:
+    costs = [run(tmp_path, "claude-code", cost_usd=sum_usd).cost_usd for sum_usd in (1.0, 1.25, 1.25, 3.0)]
+    assert costs == [1.0, 0.25, 0.0, 1.75]
+
+
+def test_what_a_run_did_not_tell_is_told_by_the_next(tmp_path: Path) -> None:
+    runs = [run(tmp_path, "codex", **counts) for counts in ({"input_tokens": 100}, {}, {"input_tokens": 160})]
+    assert [run.input_tokens for run in runs] == [100, None, 60]
+
+
+def test_a_program_that_begins_to_count_anew_is_taken_at_its_word(tmp_path: Path) -> None:
+    run(tmp_path, "claude-code", cost_usd=2.0, input_tokens=900)
+    again = run(tmp_path, "claude-code", cost_usd=0.5, input_tokens=1000)
+    assert (again.cost_usd, again.input_tokens) == (0.5, 1000)
+    assert run(tmp_path, "claude-code", cost_usd=0.75).cost_usd == 0.25
+
+
+def test_the_sums_of_one_session_are_not_taken_from_another(tmp_path: Path) -> None:
+    costs = [
+        run(tmp_path, "claude-code", session=session, cost_usd=cost_usd).cost_usd
+        for session, cost_usd in (("s-1", 2.0), ("s-2", 3.0), ("s-1", 4.0))
+    ]
+    assert costs == [2.0, 3.0, 4.0]
+
+
+def test_a_program_that_counts_each_run_alone_is_taken_at_its_word(tmp_path: Path) -> None:
+    sessions = Sessions(tmp_path, PRESETS["claude-code"])
+    for cost_usd in (1.0, 1.5):
+        sessions.begin("s-1", "/a/tree", None)
+        assert sessions.end(Reading(session="s-1", cost_usd=cost_usd)).cost_usd == cost_usd
 
 
 def test_sessions_that_were_long_not_gone_on_with_are_removed(tmp_path: Path) -> None:

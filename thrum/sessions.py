@@ -9,6 +9,7 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from thrum.backends import Preset, Reading
 from thrum.files import open_untrusted, remove_tree, write_atomically
@@ -34,18 +35,25 @@ def prune(directory: Path, *, now: float) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Counts:
+    """What a program counted over a whole session."""
+
+    cost_usd: float = 0.0
+    input_tokens: int = 0
+    cached_tokens: int = 0
+    output_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Known:
     """What we know of the session that lies in the folder."""
 
     session: str = ""
     workdir: str = ""
     """The directory that it began in."""
-    input_tokens: int = 0
-    cached_tokens: int = 0
-    output_tokens: int = 0
-    """What its program counted over the whole session."""
-    before: tuple[int, int, int] = (0, 0, 0)
-    """These three when its latest run began."""
+    counts: Counts = Counts()
+    before: Counts = Counts()
+    """The same when its latest run began."""
 
 
 class Sessions:
@@ -69,7 +77,7 @@ class Sessions:
         known, preset = self._known, self._preset
         here = known.workdir == workdir or not preset.same_directory
         if session and session == known.session and preset.resume_args and here and self.folder.is_dir():
-            self._note_down(replace(known, before=(known.input_tokens, known.cached_tokens, known.output_tokens)))
+            self._note_down(replace(known, before=known.counts))
             return session
         # Noted first: what is known of the old session must not be taken for that of the new one.
         self._note_down(Known(workdir=workdir))
@@ -97,25 +105,20 @@ class Sessions:
         return found
 
     def end(self, reading: Reading) -> Reading:
-        """Note what the latest run said; the reading with the tokens of this run alone. A second time, as after a
-        crash, it gives the same."""
-        before = self._known.before
-        told = (reading.input_tokens, reading.cached_tokens, reading.output_tokens)
+        """Note what the latest run said; the reading with the cost and tokens of this run alone. A second time, as
+        after a crash, it gives the same."""
+        known = self._known
+        # Of a session that it began beside the one that it was to go on with nothing was counted before.
+        before = known.before if known.session in ("", reading.session) else Counts()
+        told = _told(reading)
         # A run that was cut off does not say what it used: the next one's count over the session has it in it.
-        total = [earlier if now is None else now for now, earlier in zip(told, before, strict=True)]
         self._note_down(
-            replace(
-                self._known,
-                session=reading.session,
-                input_tokens=total[0],
-                cached_tokens=total[1],
-                output_tokens=total[2],
-            )
+            Known(session=reading.session, workdir=known.workdir, before=before, counts=replace(before, **told))
         )
-        if not self._preset.usage_of_session:
-            return reading
-        used = [max(0, now - earlier) for now, earlier in zip(total, before, strict=True)]
-        return replace(reading, input_tokens=used[0], cached_tokens=used[1], output_tokens=used[2])
+        added = {name: count - getattr(before, name) for name, count in told.items()}
+        if not reading.of_session or any(count < 0 for count in added.values()):
+            return reading  # it counts each run alone, or began to count anew
+        return replace(reading, **added)
 
     def _note_down(self, known: Known) -> None:
         self._known = known
@@ -126,3 +129,9 @@ class Sessions:
             return from_plain(Known, json.loads(self._note.read_text()))
         except (FileNotFoundError, ValueError, RecordError):
             return Known()  # a session that we know nothing of is not gone on with
+
+
+def _told(reading: Reading) -> dict[str, Any]:
+    """What a run said that it counted, by the names of `Counts`."""
+    told = {name: getattr(reading, name) for name in ("cost_usd", "input_tokens", "cached_tokens", "output_tokens")}
+    return {name: count for name, count in told.items() if count is not None}

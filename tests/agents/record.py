@@ -1,10 +1,11 @@
 """Run an agent program for real, in the sandbox, against the scripted model, and keep what it printed for the tests.
 
-    python -m tests.agents.record PRESET [SCENARIO...]
+    python -m tests.agents.record PRESET[/FOLDER] [SCENARIO...]
 
 The programs are those of `scripts/install-agents`. For each scenario the output goes to SCENARIO.out in the folder
-tests/agents/PRESET, the files that the preset reads beside it, and exit codes and the program's version to runs.json
-there. Paths of this machine and ports are replaced, long lists and texts cut short.
+tests/agents/PRESET, or in FOLDER below it (another version), the files that the preset reads beside it, and exit codes
+and the program's version to runs.json there. Paths of this machine and ports are replaced, long lists and texts cut
+short.
 """
 
 from __future__ import annotations
@@ -200,9 +201,9 @@ def trimmed(output: str) -> str:
 
 
 def main(name: str, scenarios: list[str]) -> None:
-    chosen = preset(name)
+    chosen = preset(name.partition("/")[0])
     folder = HERE / name
-    folder.mkdir(exist_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
     notes = folder / "runs.json"
     runs: dict[str, Any] = json.loads(notes.read_text()) if notes.exists() else {"runs": {}}
     config = SandboxConfig(mount_paths=(str(CACHE), sys.base_prefix))

@@ -1,12 +1,15 @@
 """Claude Code, `claude -p`: one JSON object a line, of which the last of type `result` says how it went.
 
-That object holds the whole final text, cost and usage of this run alone, and `subtype` says success even of an error
-of the API, so `is_error` counts. A limit of a subscription is told beforehand, in a `rate_limit_event` with its reset.
-Every line names the session. It ends with 0 and a result of success after SIGTERM while a tool runs.
+That object holds the whole final text, cost and usage, and `subtype` says success even of an error of the API, so
+`is_error` counts. Of a session that is gone on with, cost and usage are those of this run alone in older versions, and
+of the whole session since 2.1.277; what a run had cost that was killed is in neither. A limit of a subscription is told
+beforehand, in a `rate_limit_event` with its reset. Every line names the session. It ends with 0 and a result of success
+after SIGTERM while a tool runs.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +17,8 @@ from thrum.backends.preset import Preset, Reading, Trouble
 from thrum.backends.wording import count, ended_early, money, objects, one_line, string, table, trouble
 from thrum.failures import Failure
 
+_VERSION = re.compile(r'"claude_code_version":"(\d{1,6})\.(\d{1,6})\.(\d{1,6})')
+_SUMMED_SINCE = (2, 1, 277)
 _SUBTYPES = {"error_max_budget_usd": Failure.BUDGET, "error_max_turns": Failure.BUDGET}
 
 
@@ -32,10 +37,18 @@ def read(output: str, exit_code: int | None, files: Mapping[str, str]) -> Readin
         input_tokens=fed + cached,
         cached_tokens=cached,
         output_tokens=sum(count(model.get("outputTokens")) for model in used),
+        of_session=_sums_up(output),
         session=session,
         text=string(result.get("result")),
         trouble=_trouble(result, said, exit_code),
     )
+
+
+def _sums_up(output: str) -> bool:
+    """Whether it counts over the whole session, by the version that it names at its beginning; a new one where none
+    is found there."""
+    version = _VERSION.search(output[:16384])
+    return version is None or tuple(int(part) for part in version.groups()) >= _SUMMED_SINCE
 
 
 def _trouble(result: dict[str, Any], said: list[dict[str, Any]], exit_code: int | None) -> Trouble | None:

@@ -28,6 +28,7 @@ def read(output: str, exit_code: int | None, files: Mapping[str, str]) -> Readin
         input_tokens=count(usage.get("input_tokens")) if usage else None,
         cached_tokens=count(usage.get("cached_input_tokens")) if usage else None,
         output_tokens=count(usage.get("output_tokens")) if usage else None,
+        of_session=True,
         session=threads[-1] if threads else "",
         text=texts[-1] if texts else "",
         trouble=_trouble(ended, said, bool(items and texts), output, exit_code),
@@ -80,6 +81,5 @@ PRESET = Preset(
     state_env="CODEX_HOME",
     same_directory=False,
     system_prompt_path="AGENTS.md",
-    usage_of_session=True,
     read=read,
 )

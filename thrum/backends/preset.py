@@ -47,6 +47,8 @@ class Reading:
     """All that went in, those taken from a cache included."""
     cached_tokens: int | None = None
     output_tokens: int | None = None
+    of_session: bool = False
+    """Whether cost and tokens count over the whole session, not over this run alone."""
     session: str = ""
     text: str = ""
     """The last that the agent said; the agreed mark for "no change is needed" is looked for here."""
@@ -103,8 +105,6 @@ class Preset:
     """Arguments by which it prints its version and ends."""
     end_chars: int = 256 * 1024
     """How much of its output's end `read` needs."""
-    usage_of_session: bool = False
-    """Whether tokens count over the whole session: to be subtracted after a run that went on with one."""
     read: Reader
 
     def allow(self, environ: Iterable[str]) -> tuple[str, ...]:
