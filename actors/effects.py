@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from thrum import inputs as i
-from thrum.agents import resolve
+from thrum.agents import resolve, takes_system_prompt
 from thrum.config import Project, RepoConfig
 from thrum.errors import GitError, ThrumError, words
 from thrum.failures import Failure
@@ -24,7 +24,7 @@ from thrum.git.repository import Blocked, Landed, Moved, Repository
 from thrum.masking import leaks, masked, secrets
 from thrum.messages import kinds as m
 from thrum.names import number_of, owner
-from thrum.prompt import assemble
+from thrum.prompt import assemble, instructions
 from thrum.task import AttemptEnding, Task
 from thrum.values import dataclass
 
@@ -83,14 +83,17 @@ class Worldly:
             start = effect.start or base
             self._git.pin(ref, base)
             backend, role = resolve(self._project, "implementer", fallbacks=task.fallbacks)
+            role_text, repo_text = self._text(role.prompt_template if role else ""), self._text(self._repo.claude_md)
+            apart = takes_system_prompt(backend)
             prompt = assemble(
                 task,
-                role_text=self._text(role.prompt_template if role else ""),
-                repo_text=self._text(self._repo.claude_md),
+                role_text="" if apart else role_text,
+                repo_text="" if apart else repo_text,
                 diff_text=self._git.diff(base, start, limit_bytes=PROMPT_DIFF_BYTES)[0] if task.setbacks else "",
                 max_retries=self._project.pipeline.engine.max_retries,
             )
-            digest = self._outputs.keep(self._masked(prompt).encode())
+            digest = self._kept(prompt)
+            system_digest = self._kept(instructions(role_text, repo_text)) if apart else ""
         except (ThrumError, OSError) as error:
             return i.AttemptBlocked(token=effect.token, reason=words(error))
         return i.AttemptPrepared(
@@ -100,6 +103,7 @@ class Worldly:
             backend=backend.name,
             model=backend.model,
             prompt_digest=digest,
+            system_prompt_digest=system_digest,
         )
 
     def import_attempt(self, effect: ImportAttempt) -> i.AttemptEnded | None:
@@ -253,9 +257,15 @@ class Worldly:
         return m.Reply(value={"text": text, "offset": body.offset, "bytes": size, "total_bytes": total})
 
     def prompt(self, digest: str) -> str:
-        """The prompt that an attempt was prepared with."""
+        """A prompt that an attempt was prepared with; empty without a digest."""
+        if not digest:
+            return ""
         size = self._outputs.read(digest, limit=0)[1]
         return self._outputs.read(digest, limit=size)[0].decode()
+
+    def _kept(self, prompt: str) -> str:
+        """The digest of a prompt, kept without secrets; empty where it is empty."""
+        return self._outputs.keep(self._masked(prompt).encode()) if prompt else ""
 
     def _masked(self, text: str) -> str:
         """What a model or a person reads of what an agent may have written."""

@@ -217,6 +217,7 @@ class RepoActor:
             base=attempt.base,
             start=attempt.start,
             prompt=self._world.prompt(attempt.prompt_digest),
+            system_prompt=self._world.prompt(attempt.system_prompt_digest),
             backend=attempt.backend,
             session=_session(task),
         )

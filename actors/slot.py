@@ -28,6 +28,7 @@ from thrum.agents import (
     provider_refused,
     read,
     resolve,
+    takes_system_prompt,
     wall_s,
 )
 from thrum.backends import Reading, Trouble
@@ -248,15 +249,21 @@ class Slot:
         setups = Setups(place, self.repo, sandbox, self._project.pipeline.sandbox)
         provision = setups.provide(asked.start, workspace, stop=stop)
         prompt_file = self._out / "prompt.md"
-        prompt_file.write_text(asked.prompt)
+        prompt = asked.prompt
+        if asked.system_prompt and not takes_system_prompt(backend):
+            prompt = f"{asked.system_prompt}\n\n{prompt}"  # prepared for a backend that is gone
+        prompt_file.write_text(prompt)
         prompt_file.chmod(0o644)
         sessions, tree = self._sessions(asked, backend), str(workspace.tree)
         run = Run(
-            prompt=asked.prompt,
+            prompt=prompt,
+            system_prompt=asked.system_prompt,
             prompt_file=str(prompt_file),
             workdir=tree,
             state=str(sessions.folder) if sessions else "",
-            session=sessions.begin(asked.session, tree, sandbox.uid) if sessions else asked.session,
+            session=sessions.begin(asked.session, tree, sandbox.uid, asked.system_prompt)
+            if sessions
+            else asked.session,
             new_session=str(uuid.uuid4()),
             budget_usd=role.budget_usd if role else None,
         )

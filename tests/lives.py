@@ -197,7 +197,13 @@ def prepared(draw: Any, effect: i.PrepareAttempt) -> i.Input:
         return i.AttemptBlocked(token=effect.token, reason="no such backend")
     base = effect.base or "base-0"
     return i.AttemptPrepared(
-        token=effect.token, base=base, start=effect.start or base, backend="agent", model="m", prompt_digest="p"
+        token=effect.token,
+        base=base,
+        start=effect.start or base,
+        backend="agent",
+        model="m",
+        prompt_digest="p",
+        system_prompt_digest="s",
     )
 
 

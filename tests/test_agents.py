@@ -18,6 +18,7 @@ from thrum.agents import (
     provider_refused,
     read,
     resolve,
+    takes_system_prompt,
     wall_s,
 )
 from thrum.backends import Trouble
@@ -263,6 +264,16 @@ def test_a_preset_brings_its_command_line_and_its_variables() -> None:
     assert variables["CLAUDE_CONFIG_DIR"] == "/state"
     assert variables["ANTHROPIC_API_KEY"] == "k"
     assert "OTHER" not in variables
+
+
+def test_instructions_go_apart_where_the_program_takes_them_so() -> None:
+    told = command(PRESET, replace(RUN, system_prompt="Be kind.")).argv
+    assert told[told.index("--append-system-prompt-file") + 1] == "/state/system-prompt.md"
+    assert "--append-system-prompt-file" not in command(PRESET, RUN).argv
+    assert takes_system_prompt(PRESET)
+    assert not takes_system_prompt(replace(PRESET, prompt_args=("-x", "{prompt}")))
+    assert not takes_system_prompt(replace(PRESET, preset="mini-swe-agent"))
+    assert not takes_system_prompt(CLAUDE)
 
 
 def test_what_is_configured_wins_over_the_preset() -> None:

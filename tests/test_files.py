@@ -29,6 +29,7 @@ from thrum.files import (
     runtime_directory,
     secret,
     write_atomically,
+    write_untrusted,
 )
 
 BECOME = """
@@ -76,6 +77,42 @@ def test_a_write_replaces_a_symbolic_link_and_spares_what_it_points_to(tmp_path:
     write_atomically(tmp_path / "file", b"new")
     assert victim.read_bytes() == b"precious"
     assert (tmp_path / "file").read_bytes() == b"new"
+
+
+def test_a_file_is_put_among_what_an_untrusted_program_wrote_in_the_place_of_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "inner").mkdir()
+    (tmp_path / "kept").write_text("kept")
+    for there in ("nothing", "a file", "a link", "a hard link", "a pipe"):
+        file = tmp_path / "inner" / "file"
+        file.unlink(missing_ok=True)
+        match there:
+            case "a file":
+                file.write_text("old")
+            case "a link":
+                file.symlink_to(tmp_path / "kept")
+            case "a hard link":
+                file.hardlink_to(tmp_path / "kept")
+            case "a pipe":
+                os.mkfifo(file)
+        write_untrusted(tmp_path, "inner/file", b"new", uid=None)
+        assert (file.read_text(), file.is_symlink(), stat.S_IMODE(file.stat().st_mode)) == ("new", False, 0o600), there
+    assert (tmp_path / "kept").read_text() == "kept"
+    assert list((tmp_path / "inner").iterdir()) == [file]
+
+
+@pytest.mark.parametrize("path", ["link/file", "missing/file", "folder"])
+def test_a_file_is_not_put_where_a_link_leads_or_a_folder_lies(tmp_path: Path, path: str) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    root = tmp_path / "root"
+    (root / "folder").mkdir(parents=True)
+    (root / "link").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(OSError):
+        write_untrusted(root, path, b"new", uid=None)
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    assert sorted(one.name for one in root.iterdir()) == ["folder", "link"], "nothing is left of the try"
+    for out in ("../file", "/file", "", "folder/../../file"):
+        with pytest.raises(ValueError):
+            write_untrusted(root, out, b"new", uid=None)
 
 
 # --- OutputStore -----------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import secrets
 import signal
 import subprocess
@@ -514,6 +515,55 @@ def test_the_prompt_of_each_attempt_is_shown_as_its_agent_was_given_it(project: 
     assert "it has: 1, 2" in project.command("task", "prompt", task, "--attempt", "3", code=2).err
     assert project.command("task", "prompt", "demo-9", code=2).err
     assert project.command("task", "prompt", task, "--attempt", "0", code=2).err
+
+
+PARTED = """
+[[backends]]
+name = "parted"
+preset = "claude-code"
+command = {command}
+
+[roles.implementer]
+backend = "parted"
+prompt_template = "role.md"
+"""
+PROGRAM = r"""#!/bin/sh
+cat > /dev/null
+while [ "$1" != --append-system-prompt-file ]; do shift; done
+cat "$2" > told.txt
+echo '{"type": "result", "subtype": "success", "is_error": false, "result": "done"}'
+"""
+"""Takes instructions as Claude Code does, and keeps what it was given."""
+
+
+def test_instructions_reach_a_program_that_takes_them_apart_and_are_shown_apart(project: ThrumProject) -> None:
+    program = project.directory / "program"
+    program.write_text(PROGRAM)
+    program.chmod(0o755)
+    (project.directory / "role.md").write_text("Be careful with sk-0123456789abcdef.\n")
+    (project.directory / "about.md").write_text("Tabs, no spaces.\n")
+    parted = PARTED.format(command=json.dumps(str(program)))
+    project.configure(repo='claude_md = "about.md"', pipeline=parted)
+    task = project.add("A task")
+    project.command("run", code=4, ANTHROPIC_API_KEY="sk-0123456789abcdef")
+    told = project.json("task", "prompt", task)
+    (secret,) = re.findall(r"careful with (.*)\.\n", told["system_prompt"])
+    assert told["system_prompt"] == f"Be careful with {secret}.\n\n# About this repository\n\nTabs, no spaces."
+    assert secret != "sk-0123456789abcdef"
+    assert told["prompt"].startswith(f"# Task {task}: A task\n")
+    assert "Tabs, no spaces." not in told["prompt"]
+    assert git(project.repo, "show", f"refs/thrum/attempts/{task}/1:told.txt") == told["system_prompt"]
+    shown = project.command("task", "prompt", task).out
+    assert shown == f"[system prompt]\n{told['system_prompt']}\n\n[prompt]\n{told['prompt']}"
+    story = project.command("task", "export", task).out
+    assert "Its system prompt" in story
+    # Another program is told the same within its prompt.
+    project.configure(repo='claude_md = "about.md"')
+    project.command("task", "reject", task, "--feedback", "Again.")
+    project.command("run", code=4)
+    told = project.json("task", "prompt", task)
+    assert (told["attempt"], told["system_prompt"]) == (2, "")
+    assert "Tabs, no spaces." in told["prompt"]
 
 
 # --- Provers that `setup_cmd` installs --------------------------------------------------------------------------------

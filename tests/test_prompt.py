@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thrum.gate import CheckResult, Gate, GateResult, Verdict
-from thrum.prompt import NO_CHANGE_MARK, assemble, gate_setback, plain_text, trimmed
+from thrum.prompt import NO_CHANGE_MARK, assemble, gate_setback, instructions, plain_text, trimmed
 from thrum.task import Attempt, Setback, Task
 
 TASK = Task(id="a-1", repo="a", title="Sort the list", description="It must be stable.")
@@ -25,6 +25,13 @@ def test_a_first_prompt_holds_role_task_and_repository_and_the_way_to_say_that_n
     assert places == sorted(places)
     assert "What happened so far" not in text
     assert text.endswith(".\n")
+
+
+def test_instructions_hold_role_and_repository_and_what_they_hold_can_be_left_out_of_the_prompt() -> None:
+    assert instructions("You are careful.\n", " Tabs.") == "You are careful.\n\n# About this repository\n\nTabs."
+    assert instructions(" ", "Tabs.") == "# About this repository\n\nTabs."
+    assert instructions("\n", "") == ""
+    assert "About this repository" not in assemble(TASK)
 
 
 def test_parts_that_are_empty_leave_no_trace() -> None:

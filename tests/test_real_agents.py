@@ -20,11 +20,12 @@ from tests.repositories import git, make_repository
 from tests.requirements import needs
 from thrum.backends import PRESETS
 from thrum.detection.toolchain import mounts_for
-from thrum.scripted import ModelServer, Step, only, plan, run, say, write
+from thrum.scripted import ModelServer, Step, is_beside, only, plan, run, say, write
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "thrum-agents"
 ALWAYS = ("claude-code", "codex")
 """Those that continuous integration installs; the others only `scripts/test-agents`."""
+ABOUT = "Colours are kept in files of one line."
 MODELS = {"codex": "gpt-5-codex", "gemini": "gemini-2.5-pro", "claude-code": "claude-sonnet-4-5"}
 
 
@@ -59,8 +60,9 @@ class AgentProject:
         (directory / "configs").mkdir()
         lint = "! tail -qn 1 colour.txt | grep -q red || { echo 'the colour is red, and must be green'; exit 1; }"
         (directory / "configs/repos.toml").write_text(
-            f'[[repo]]\nname = "demo"\npath = "demo"\nlint_cmd = {json.dumps(lint)}\n'
+            f'[[repo]]\nname = "demo"\npath = "demo"\nlint_cmd = {json.dumps(lint)}\nclaude_md = "about.md"\n'
         )
+        (directory / "about.md").write_text(f"{ABOUT}\n")
         (directory / "configs/pipeline.toml").write_text(f"""
 [sandbox]
 backend = "os-native"
@@ -119,6 +121,11 @@ def test_it_does_a_task_mends_what_a_gate_found_and_is_merged(tmp_path: Path, pr
         assert [attempt["failure"] for attempt in view["attempts"]] == [None, None]
         assert [setback["cause"] for setback in view["setbacks"]] == ["gate"]
         assert any("the colour is red, and must be green" in asked.prompt for asked in model.asked)
+        runs = [asked for asked in model.asked if not is_beside(asked)]
+        assert all(ABOUT in "\n".join((asked.system, *(turn.text for turn in asked.turns))) for asked in runs)
+        told = json.loads(project.thrum("task", "prompt", task, "--json", code=0))
+        part = "prompt" if preset == "mini-swe-agent" else "system_prompt"
+        assert [name for name in ("system_prompt", "prompt") if ABOUT in told[name]] == [part]
         project.thrum("task", "approve", task, code=0)
         project.thrum("run", code=0)
         assert project.task(task)["state"] == "merged"

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import pytest
+
 from thrum.backends import PRESETS, Reading
+from thrum.files import remove_tree
 from thrum.sessions import FILE_BYTES, KEPT_S, Sessions, prune
 
 
@@ -69,6 +72,49 @@ def test_a_program_that_counts_each_run_alone_is_taken_at_its_word(tmp_path: Pat
     for cost_usd in (1.0, 1.5):
         sessions.begin("s-1", "/a/tree", None)
         assert sessions.end(Reading(session="s-1", cost_usd=cost_usd)).cost_usd == cost_usd
+
+
+INSTRUCTED = ("claude-code", "codex", "gemini", "opencode", "aider")
+
+
+@pytest.mark.parametrize("name", INSTRUCTED)
+def test_each_run_has_the_instructions_of_its_own_attempt(tmp_path: Path, name: str) -> None:
+    file = tmp_path / "state" / PRESETS[name].system_prompt_path
+    sessions = Sessions(tmp_path, PRESETS[name])
+    sessions.begin("", "/a/tree", None, "Be kind.\n")
+    sessions.end(Reading(session="s-1"))
+    assert file.read_text() == "Be kind.\n"
+    file.write_text("what the agent made of it")
+    for told in ("Be short.\n", ""):
+        assert sessions.begin("s-1", "/a/tree", None, told) == "s-1"
+        assert file.read_text() == told
+
+
+def test_instructions_are_not_written_through_what_an_agent_left_in_their_way(tmp_path: Path) -> None:
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    (kept / "GEMINI.md").write_text("not the agent's")
+    sessions = Sessions(tmp_path / "session", PRESETS["gemini"])
+    folder = sessions.folder / ".gemini"
+    for way in ("link to the file", "link to its folder", "a folder in its place"):
+        sessions.begin("", "/a/tree", None)
+        sessions.end(Reading(session="s-1"))
+        match way:
+            case "link to the file":
+                (folder / "GEMINI.md").unlink()
+                (folder / "GEMINI.md").symlink_to(kept / "GEMINI.md")
+            case "link to its folder":
+                remove_tree(folder)
+                folder.symlink_to(kept)
+            case _:
+                (folder / "GEMINI.md").unlink()
+                (folder / "GEMINI.md").mkdir()
+        went_on = sessions.begin("s-1", "/a/tree", None, "Be kind.")
+        assert went_on == ("s-1" if way == "link to the file" else ""), "else it begins anew, in a clean folder"
+        assert (folder / "GEMINI.md").read_text() == "Be kind."
+        assert not (folder / "GEMINI.md").is_symlink()
+        assert (kept / "GEMINI.md").read_text() == "not the agent's"
+        assert sorted(path.name for path in folder.iterdir()) == ["GEMINI.md", "settings.json"]
 
 
 def test_sessions_that_were_long_not_gone_on_with_are_removed(tmp_path: Path) -> None:

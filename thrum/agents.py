@@ -42,6 +42,8 @@ class Run:
     prompt: str
     prompt_file: str
     workdir: str
+    system_prompt: str = ""
+    """What stands above the prompt; only for a backend that takes one (`takes_system_prompt`)."""
     state: str = ""
     """The folder of its state, where its preset keeps one."""
     session: str = ""
@@ -54,6 +56,12 @@ class Run:
 def preset_of(backend: BackendConfig) -> Preset | None:
     """The preset that the backend names; None for the generic one."""
     return preset(backend.preset) if backend.preset not in ("", "generic") else None
+
+
+def takes_system_prompt(backend: BackendConfig) -> bool:
+    """Whether instructions reach it apart from the prompt; arguments of one's own say nothing of them."""
+    known = preset_of(backend)
+    return known is not None and bool(known.system_prompt_path) and not backend.prompt_args
 
 
 def command(backend: BackendConfig, run: Run) -> Invocation:
@@ -118,6 +126,7 @@ def _values(backend: BackendConfig, run: Run) -> dict[str, str]:
         "budget_usd": "" if run.budget_usd is None else f"{run.budget_usd:.2f}",
         "base_url": backend.base_url.rstrip("/"),
         "state": run.state,
+        "system_prompt": run.system_prompt,
     }
 
 

@@ -31,6 +31,7 @@ class AttemptPrepared:
     backend: str
     model: str
     prompt_digest: str
+    system_prompt_digest: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -66,17 +66,26 @@ def _on_base(check: CheckResult) -> str:
     return f"It fails on the commit that your work is based on as well, so not all of this is yours.{also}"
 
 
+def instructions(role_text: str, repo_text: str) -> str:
+    """What an agent is told whatever its task is: the role's template and the repository's own instructions."""
+    return "\n\n".join(part for part in (role_text.strip(), _about(repo_text)) if part)
+
+
+def _about(repo_text: str) -> str:
+    return f"# About this repository\n\n{repo_text.strip()}" if repo_text.strip() else ""
+
+
 def assemble(task: Task, *, role_text: str = "", repo_text: str = "", diff_text: str = "", max_retries: int = 3) -> str:
     """The whole prompt of the task's next attempt.
 
     `role_text` is the role's template, `repo_text` the repository's own instructions, `diff_text` the work so far as a
-    diff; each may be empty.
+    diff; each may be empty. The first two are, where a system prompt holds them (`instructions`).
     """
     parts = [
         role_text.strip(),
         f"# Task {task.id}: {task.title}",
         task.description.strip(),
-        f"# About this repository\n\n{repo_text.strip()}" if repo_text.strip() else "",
+        _about(repo_text),
         _history(task, max_retries),
         _work_so_far(diff_text),
         _RULES,

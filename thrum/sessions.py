@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from thrum.backends import Preset, Reading
-from thrum.files import open_untrusted, remove_tree, write_atomically
+from thrum.files import open_untrusted, remove_tree, write_atomically, write_untrusted
 from thrum.records import RecordError, from_plain, to_plain
 from thrum.values import dataclass
 
@@ -66,17 +66,19 @@ class Sessions:
         self._preset = preset
         self._known = self._read_note()
 
-    def begin(self, session: str, workdir: str, uid: int | None) -> str:
+    def begin(self, session: str, workdir: str, uid: int | None, system_prompt: str = "") -> str:
         """Have the folder ready for a run; the session that it can go on with, empty where it begins a new one.
 
-        `uid` is whom the folder must belong to, None: us.
+        `uid` is whom the folder must belong to, None: us. `system_prompt` is put where the program reads it, if it
+        does.
 
         Raises:
             OSError: the folder cannot be made.
         """
         known, preset = self._known, self._preset
         here = known.workdir == workdir or not preset.same_directory
-        if session and session == known.session and preset.resume_args and here and self.folder.is_dir():
+        goes_on = session and session == known.session and preset.resume_args and here
+        if goes_on and self._instructed_anew(system_prompt, uid):
             self._note_down(replace(known, before=known.counts))
             return session
         # Noted first: what is known of the old session must not be taken for that of the new one.
@@ -84,7 +86,8 @@ class Sessions:
         # Anew, and its files before the program ever wrote to it: nothing of its own can be in their way.
         remove_tree(self.folder)
         self.folder.mkdir(parents=True, mode=0o700)
-        for path, content in preset.files.items():
+        instructions = {preset.system_prompt_path: system_prompt} if preset.system_prompt_path else {}
+        for path, content in {**preset.files, **instructions}.items():
             file = self.folder / path
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(content)
@@ -92,6 +95,17 @@ class Sessions:
             for made in (self.folder, *self.folder.rglob("*")):
                 os.chown(made, uid, uid)
         return ""
+
+    def _instructed_anew(self, system_prompt: str, uid: int | None) -> bool:
+        """Whether the folder of an earlier run holds this system prompt now; not so if something is in the way."""
+        path = self._preset.system_prompt_path
+        if not path:
+            return self.folder.is_dir()
+        try:
+            write_untrusted(self.folder, path, system_prompt.encode(), uid=uid)
+        except OSError:
+            return False
+        return True
 
     def files(self) -> dict[str, str]:
         """What lies there of the files that are read after a run, of each the beginning."""

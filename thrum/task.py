@@ -98,6 +98,8 @@ class Attempt:
     output_bytes: int = 0
     tail: str = ""
     prompt_digest: str = ""
+    system_prompt_digest: str = ""
+    """Of the instructions, where its program takes them apart from the prompt."""
     no_change: str = ""
     """The agent's own words for why no change is needed; empty unless it said so in the agreed form."""
 

@@ -57,6 +57,7 @@ _ATTEMPT = (
     "output_bytes",
     "tail",
     "prompt_digest",
+    "system_prompt_digest",
 )
 _CHECK = (
     "name",

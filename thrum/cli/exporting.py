@@ -78,6 +78,7 @@ def _story(desk: Desk, task: str) -> View:
         attempts.append(
             {
                 **attempt,
+                "system_prompt": desk.text(task, attempt["system_prompt_digest"]),
                 "prompt": desk.text(task, attempt["prompt_digest"]),
                 "transcript": list(entries(desk.all_said(task, attempt))),
             }
@@ -149,6 +150,9 @@ def _attempt(attempt: View) -> Iterator[_Piece]:
     yield "line", f"{ended}{because}"
     if attempt["failure"]:
         yield "line", f"{attempt['failure']}: {attempt['advice']}"
+    if attempt["system_prompt"]:
+        yield "attempt", "Its system prompt"
+        yield "code", attempt["system_prompt"].rstrip("\n")
     if attempt["prompt"]:
         yield "attempt", "Its prompt"
         yield "code", attempt["prompt"].rstrip("\n")

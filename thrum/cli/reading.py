@@ -53,17 +53,19 @@ def _coloured(line: str) -> str:
 @click.argument("task", metavar="ID")
 @click.option("--attempt", type=click.IntRange(1), default=None, help="Another attempt than the latest.")
 def prompt(task: str, attempt: int | None) -> None:
-    """Show what the agent of a task's attempt was told."""
+    """Show what the agent of a task's attempt was told: the prompt, and the system prompt if it has one."""
     session = Session.open()
     with session.connected([session.owner(task)]) as desk:
         chosen = attempt_of(desk.task(task), attempt)
         if not chosen["prompt_digest"]:
             raise NotFoundError(f"attempt {chosen['token']} of {task} has no prompt yet", remedy="it is being prepared")
         text = desk.text(task, chosen["prompt_digest"])
+        system = desk.text(task, chosen["system_prompt_digest"])
     if invocation().json:
-        console.emit({"task": task, "attempt": chosen["token"], "prompt": text})
+        console.emit({"task": task, "attempt": chosen["token"], "system_prompt": system, "prompt": text})
     else:
-        console.page(console.clean(text.rstrip("\n")))
+        parts = [f"[system prompt]\n{system}", f"[prompt]\n{text}"] if system else [text]
+        console.page(console.clean("\n\n".join(part.rstrip("\n") for part in parts)))
 
 
 def attempt_of(view: dict[str, Any], wanted: int | None) -> dict[str, Any]:

@@ -105,7 +105,7 @@ def _repo(name: str, found: Detection) -> str:
         if key == "test_cmd" and command and not found.expect_tests:
             lines += ["expect_tests = false   # only its exit code counts: what it prints is not known"]
     lines += ['# verify_cmd = "..."   # Gate 2: SMT obligations', '# proofs_cmd = "..."   # Gate 2: proofs']
-    lines += ['# claude_md = "..."   # a file whose text goes into every prompt']
+    lines += ['# claude_md = "..."   # a file with what every agent is told']
     return "\n".join(lines) + "\n"
 
 

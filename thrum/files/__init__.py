@@ -9,7 +9,7 @@ from thrum.files.outputs import OutputStore
 from thrum.files.printed import Printed, Printing, text_of
 from thrum.files.private import runtime_directory, secret
 from thrum.files.removal import remove_tree
-from thrum.files.untrusted import open_untrusted, read_untrusted
+from thrum.files.untrusted import open_untrusted, read_untrusted, write_untrusted
 
 __all__ = [
     "Holder",
@@ -26,4 +26,5 @@ __all__ = [
     "sync_directory",
     "text_of",
     "write_atomically",
+    "write_untrusted",
 ]

@@ -16,6 +16,8 @@ class RunAttempt(Message):
     start: str
     """The commit whose tree the agent finds in its work tree."""
     prompt: str
+    system_prompt: str = ""
+    """Instructions, for a program that takes them apart from the prompt."""
     backend: str
     session: str = ""
     wall_s: float = 3600.0

@@ -52,6 +52,7 @@ def attempt_prepared(draft: Draft, given: i.AttemptPrepared) -> None:
         backend=given.backend,
         model=given.model,
         prompt_digest=given.prompt_digest,
+        system_prompt_digest=given.system_prompt_digest,
     )
     data = {"token": given.token, "base": given.base, "start": given.start, "backend": given.backend}
     draft.step(Step.START, "attempt-started", data, attempts=with_attempt(task, attempt), stalls=0)
