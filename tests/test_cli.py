@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,8 @@ import pytest
 
 from tests.projects import SOURCE, ThrumProject, environment
 from tests.repositories import commit, git, make_repository
+from tests.requirements import needs
+from thrum.backends import PRESETS
 
 HEAD_OF_TASK = {
     "id": str, "repo": str, "title": str, "state": str, "retries": int, "waiting_for": str,
@@ -469,24 +472,70 @@ def test_check_leaves_a_store_that_is_in_use_alone(quiet: ThrumProject) -> None:
     assert "in use" in quiet.command("check").out
 
 
+def seen_by_doctor(project: ThrumProject, path: str, **variables: str) -> dict[str, dict[str, Any]]:
+    rows = project.json("doctor", code=None, PATH=path, **variables)["rows"]
+    return {row["name"]: row for row in rows if "agent" in row["name"]}
+
+
+def made_program(path: Path, script: str) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return path
+
+
+@needs("bwrap")
 def test_doctor_says_which_agents_are_there_in_which_version_and_whether_a_key_is_set(
     tmp_path: Path, project: ThrumProject
 ) -> None:
-    (tmp_path / "bin").mkdir()
-    for name, version in (("codex", "codex-cli 0.1.2"), ("gemini", "9.9")):
-        (tmp_path / "bin" / name).write_text(f"#!/bin/sh\necho '{version}'\n")
-        (tmp_path / "bin" / name).chmod(0o755)
+    made_program(tmp_path / "bin/codex", "echo codex-cli 0.1.2")
+    made_program(tmp_path / "bin/gemini", "echo 9.9 >&2")
+    made_program(tmp_path / "bin/opencode", "echo 1.2.3; exit 1")
     project.configure(pipeline='[[backends]]\nname = "absent"\npreset = "aider"\ncommand = "no-such-aider"\n')
-    path = f"{tmp_path}/bin:/usr/bin:/bin"
-    view = project.json("doctor", code=None, PATH=path, GEMINI_API_KEY="k" * 9)
-    agents = {row["name"]: row for row in view["rows"] if row["name"].startswith("agent ")}
-    assert agents["agent codex"]["text"].startswith(f"codex-cli 0.1.2 ({tmp_path}/bin/codex), tried with ")
-    assert agents["agent codex"]["text"].endswith("no key is set (CODEX_API_KEY)")
+    agents = seen_by_doctor(project, f"{tmp_path}/bin:/usr/bin:/bin", GEMINI_API_KEY="k" * 9)
+    tried = PRESETS["codex"].tried_with
+    told = f"0.1.2, tried with {tried} ({tmp_path}/bin/codex); no key is set (CODEX_API_KEY)"
+    assert agents["agent codex"]["text"] == told
+    assert agents["agent gemini"]["text"].startswith("9.9, tried with ")
     assert agents["agent gemini"]["text"].endswith("; GEMINI_API_KEY is set")
+    assert agents["agent opencode"]["text"].startswith("does not tell its version (")
     assert (agents["agent absent"]["ok"], agents["agent absent"]["text"]) == (False, "no-such-aider is not found")
     assert "agent aider" not in agents, "it is the project's own"
     assert agents["agent script"]["ok"] is False, "its key is not set"
+    assert agents["other agents"]["text"] == "not on your PATH: claude-code, mini-swe-agent"
     assert not any(row["needed"] for row in agents.values())
+
+
+@needs("bwrap")
+def test_doctor_asks_a_program_in_the_sandbox_and_tells_it_nothing(tmp_path: Path, project: ThrumProject) -> None:
+    # Its version says whether it is root, has our variables, can write where it lies, and sees the project.
+    script = f"""
+yes() {{ "$@" >/dev/null 2>&1 && printf 1 || printf 0; }}
+printf '%s.%s.%s.%s\\n' $(yes [ "$(id -u)" = 0 ]) $(yes [ "$MODEL_KEY" ]) \\
+    $(yes touch {tmp_path}/bin/new) $(yes cat {project.directory}/configs/repos.toml)
+"""
+    path = made_program(tmp_path / "bin/codex", script)
+    agents = seen_by_doctor(project, f"{path.parent}:/usr/bin:/bin", MODEL_KEY="7", CODEX_API_KEY="8")
+    assert agents["agent codex"]["text"].startswith("0.0.0.0, tried with ")
+
+
+@needs("bwrap")
+def test_doctor_leaves_programs_alone_that_it_does_not_know(tmp_path: Path, project: ThrumProject) -> None:
+    mark = tmp_path / "it-ran"
+    path = made_program(tmp_path / "bin/own-agent", f"touch {mark}; echo 1.2.3")
+    project.configure(pipeline='[[backends]]\nname = "own"\ncommand = "own-agent"\nprompt_args = ["{prompt}"]\n')
+    agents = seen_by_doctor(project, f"{path.parent}:/usr/bin:/bin")
+    assert agents["agent own"]["text"] == f"found ({path})"
+    assert not mark.exists()
+
+
+def test_doctor_asks_no_version_where_there_is_no_sandbox(tmp_path: Path, project: ThrumProject) -> None:
+    mark = tmp_path / "it-ran"
+    path = made_program(tmp_path / "bin/codex", f"touch {mark}; echo 1.2.3")
+    (tmp_path / "bin/git").symlink_to(str(shutil.which("git")))
+    agents = seen_by_doctor(project, str(path.parent))
+    assert agents["agent codex"]["text"].startswith("found; without the sandbox os-native it is not asked")
+    assert not mark.exists()
 
 
 def test_doctor_works_anywhere(tmp_path: Path, project: ThrumProject) -> None:

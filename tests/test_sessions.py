@@ -94,6 +94,7 @@ def test_instructions_are_not_written_through_what_an_agent_left_in_their_way(tm
     kept = tmp_path / "kept"
     kept.mkdir()
     (kept / "GEMINI.md").write_text("not the agent's")
+    (tmp_path / "session").mkdir()
     sessions = Sessions(tmp_path / "session", PRESETS["gemini"])
     folder = sessions.folder / ".gemini"
     for way in ("link to the file", "link to its folder", "a folder in its place"):

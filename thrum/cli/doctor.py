@@ -49,7 +49,7 @@ def doctor() -> int:
         project = str(directory) if directory else None
         console.emit({"ok": not bad, "project": project, "rows": rows, "sandbox": sandbox})
     else:
-        console.say("\n".join([*_told(rows), *_sandbox_told(sandbox)]))
+        console.say("\n".join(_told(rows, sandbox)))
     return Exit.FAILED if bad else Exit.DONE
 
 
@@ -81,40 +81,22 @@ def _tools() -> Iterator[Plain]:
 
 
 def _agents(directory: Path | None) -> Iterator[Plain]:
-    """The agent programs that we know and this machine has, and those of the project's own backends."""
-    from thrum.agents import key_variables
-    from thrum.backends import PRESETS
-    from thrum.config import BackendConfig
-    from thrum.configfile import load
+    from thrum.cli.agents import sights
 
-    try:
-        configured = load(directory).pipeline.backends if directory else ()
-    except ThrumError:
-        configured = ()  # `thrum check` says what is wrong with it
-    used = {backend.preset for backend in configured}
-    others = (one for one in PRESETS.values() if one.program and one.name not in used)
-    agents = [backend for backend in configured if backend.enabled and backend.type == "agent"]
-    agents += [BackendConfig(name=one.name, preset=one.name, command=one.program) for one in others]
-    for backend in agents:
-        known, path = PRESETS.get(backend.preset), shutil.which(backend.command)
-        yours = backend in configured
-        if path is None:
-            if yours:
-                yield _row(f"agent {backend.name}", False, f"{backend.command} is not found", needed=False)
-            continue
-        version = _version(path, known.version_args if known else ("--version",))
-        tried = f", tried with {known.tried_with}" if known and known.tried_with not in version else ""
-        keys = key_variables(backend)
-        has = [name for name in keys if os.environ.get(name)]
-        key = f"; {has[0]} is set" if has else f"; no key is set ({' or '.join(keys)})" if keys else ""
-        fine = bool(has) or not keys or not yours
-        yield _row(f"agent {backend.name}", fine, f"{version} ({path}){tried}{key}", needed=False)
+    return (_row(sight.name, sight.ok, sight.text, needed=False) for sight in sights(directory))
 
 
-def _version(path: str, arguments: tuple[str, ...] = ("--version",)) -> str:
+def _version(path: str) -> str:
+    """The first line of what one of `TOOLS` says its version is; it is told nothing but where programs are."""
     try:
         asked = subprocess.run(
-            [path, *arguments], stdin=subprocess.DEVNULL, capture_output=True, timeout=10, check=False, text=True
+            [path, "--version"],
+            env={"PATH": os.environ.get("PATH", os.defpath)},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=10,
+            check=False,
+            text=True,
         )
     except (OSError, subprocess.TimeoutExpired, UnicodeDecodeError):
         return "does not tell its version"
@@ -177,11 +159,13 @@ def _as_row(sandbox: Plain) -> Plain:
     return _row("sandbox", sandbox["ok"], str(sandbox.get("backend") or sandbox["error"]))
 
 
-def _told(rows: list[Plain]) -> Iterator[str]:
+def _told(rows: list[Plain], sandbox: Plain) -> Iterator[str]:
     width = max(len(row["name"]) for row in rows)
     for row in rows:
         mark = paint("ok", "green") if row["ok"] else paint("--", "red" if row["needed"] else "yellow")
         yield f"{mark}  {row['name']:<{width}}  {clean(row['text'])}"
+        if row["name"] == "sandbox":
+            yield from _sandbox_told(sandbox)
 
 
 def _sandbox_told(sandbox: Plain) -> Iterator[str]:
