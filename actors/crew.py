@@ -67,6 +67,11 @@ class Crew:
         self._ends[worker] = os.pidfd_open(self._processes[worker].pid)
         self._started[worker] = time.monotonic()
 
+    def kill(self, worker: str) -> None:
+        """Kill the worker's process with SIGKILL, if there is one."""
+        if worker in self._processes:
+            self._processes[worker].kill()
+
     def ended(self) -> dict[str, str]:
         """The workers whose process has ended since the last call; for one that is given up, why, else empty.
 

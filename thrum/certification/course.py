@@ -6,8 +6,10 @@ import secrets
 import tempfile
 import threading
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from enum import StrEnum
+from itertools import count
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -15,19 +17,17 @@ from typing import Any, Self
 from thrum.certification.ground import KEY, Ground, end_what_is_left
 from thrum.certification.seen import Seen, always
 from thrum.certification.situations import HELD, Asking, Situation
+from thrum.certification.workers import Order, Workers
 from thrum.config import BackendConfig, Project
 from thrum.errors import ThrumError, words
 from thrum.messages.attempts import AttemptReported, RunAttempt
 from thrum.prompt import assemble
-from thrum.sandbox.process import StopEvent
 from thrum.scripted import Asked, ModelServer, Step, is_beside, plan
 from thrum.task import Task
 from thrum.values import dataclass
 
 LIMIT_S = 240.0
 SILENCE_S = 25.0
-GRACE_S = 5.0
-"""How long after its limit a run is stopped by us, should the sandbox not have done so."""
 TAIL_LINES = 20
 
 
@@ -61,15 +61,17 @@ class Course:
     def __init__(
         self, project: Project, backend: BackendConfig, *, limit_s: float = LIMIT_S, silence_s: float = SILENCE_S
     ) -> None:
-        self._limit_s, self._silence_s = limit_s, silence_s
+        # A whole number would be another one in the snapshot that a worker reads.
+        self._limit_s, self._silence_s = limit_s, float(silence_s)
         self._ended = threading.Event()
-        self._stop = StopEvent()
+        self._slots = count(1)
         with ExitStack() as stack:
             place = stack.enter_context(
                 tempfile.TemporaryDirectory(prefix="thrum-certify-", ignore_cleanup_errors=True)
             )
             self._model = stack.enter_context(ModelServer())
             self._ground = Ground(Path(place).resolve(), project, backend, self._model.url)
+            self._workers = stack.enter_context(Workers(Path(place).resolve(), self._ended))
             self._stack = stack.pop_all()
 
     def __enter__(self) -> Self:
@@ -91,7 +93,6 @@ class Course:
     def end(self) -> None:
         """End the run under way, and begin no other; from any thread or a signal's handler."""
         self._ended.set()
-        self._stop.set()
 
     def result(self, situation: Situation) -> Result:
         """Put the backend into the situation.
@@ -125,7 +126,12 @@ class Course:
         reports: list[AttemptReported] = []
         asked: list[tuple[Asked, ...]] = []
         left: list[str] = []
-        head, stopped_s = ground.tip, None
+        head, stopped_s, slot = ground.tip, None, next(self._slots)
+
+        def take_in(report: AttemptReported) -> None:
+            nonlocal head
+            head = ground.take_in(report, attempt.task) if report.bundle else head
+
         for number, asking in enumerate(situation.asks):
             before = len(self._model.asked)
             attempt = RunAttempt(
@@ -137,11 +143,10 @@ class Course:
                 backend=ground.backend,
                 session=reports[-1].session if reports else "",
             )
-            report, ended_s = self._run(situation, attempt, deadline)
+            report, ended_s = self._run(situation, attempt, slot, deadline, take_in)
             reports.append(report)
             asked.append(tuple(one for one in self._model.asked[before:] if not is_beside(one)))
             left += end_what_is_left(nonce)
-            head = ground.take_in(report, attempt.task) if report.bundle else head
             stopped_s = ended_s if number == 0 else stopped_s
             if self._ended.is_set() or (situation.stops and stopped_s is None):
                 break
@@ -158,41 +163,30 @@ class Course:
             preset=ground.preset,
         )
 
-    def _run(self, situation: Situation, attempt: RunAttempt, deadline: float) -> tuple[AttemptReported, float | None]:
-        """Run one attempt; its report, and how long it took from its stop on, if it came to the point of that."""
+    def _run(
+        self,
+        situation: Situation,
+        attempt: RunAttempt,
+        number: int,
+        deadline: float,
+        take_in: Callable[[AttemptReported], None],
+    ) -> tuple[AttemptReported, float | None]:
+        """Run one attempt; its report, and how long it took from its end by us on, if it came to the point of that."""
         first = attempt.token == 1
         commands = self._ground.preset is not None and self._ground.preset.runs_commands
         around = situation.around if first and (situation.around_always or not commands) else ""
-        slot = self._ground.slot(
-            attempt.task,
-            around=self._ground.fill_in(around, attempt.task.removeprefix("trial-")),
+        nonce = attempt.task.removeprefix("trial-")
+        told = self._ground.worker(
+            number,
+            nonce,
+            around=self._ground.fill_in(around, nonce),
             wall_s=max(1.0, deadline - time.monotonic()),
             silence_s=self._silence_s if situation.silence else 0.0,
+            endpoint=self._workers.endpoint,
         )
-        stop, over = StopEvent(), threading.Event()
-        held: list[float] = []
-        self._stop = stop
-        if self._ended.is_set():
-            stop.set()
-
-        def watch() -> None:
-            sign = slot.directory / "clone/tree" / HELD
-            while not over.wait(0.1):
-                if situation.stops and first and not held and sign.exists():
-                    held.append(time.monotonic())
-                    stop.set()
-                if time.monotonic() > deadline + GRACE_S:
-                    stop.set()
-
-        watcher = threading.Thread(target=watch, name="watch")
-        watcher.start()
-        try:
-            report = slot.run(attempt, stop, lambda _: None)
-        finally:
-            over.set()
-            watcher.join()
-            slot.close()
-        return report, _since(held[0]) if held else None
+        sign = self._ground.tree(number) / HELD if first and situation.stops else None
+        order = Order(asked=attempt, deadline=deadline, sign=sign, kills=situation.kills)
+        return self._workers.report(told, order, take_in)
 
     def _prompt(self, asking: Asking, nonce: str) -> str:
         ground = self._ground

@@ -17,10 +17,10 @@ from pathlib import Path
 import psutil
 
 from thrum.actors.base import Situation as Told
-from thrum.actors.slot import Slot
 from thrum.agents import preset_of
 from thrum.allowlist import host_of
 from thrum.backends import Preset
+from thrum.certification.workers import REPO
 from thrum.config import BackendConfig, EngineConfig, Project, RepoConfig, RolesConfig, SandboxConfig
 from thrum.errors import SandboxError
 from thrum.git.program import run as git
@@ -29,6 +29,7 @@ from thrum.job import Job
 from thrum.messages.attempts import AttemptReported
 from thrum.places import Places
 from thrum.sandbox import open_sandbox
+from thrum.snapshot import digest_of, save_snapshot
 
 KEY = "sk-made-up-for-a-trial-0123456789"
 """What stands for the key of a model that follows a script."""
@@ -90,7 +91,7 @@ class Ground:
         self._project = replace(
             project,
             directory=str(directory),
-            repos=(RepoConfig(name="scratch", path=str(self.repository)),),
+            repos=(RepoConfig(name=REPO, path=str(self.repository)),),
             pipeline=replace(
                 project.pipeline,
                 engine=EngineConfig(worktrees_dir=str(directory / ".thrum/work")),
@@ -123,26 +124,32 @@ class Ground:
             found = _VERSION.search(box.run(asked).tail)
             return found[0] if found else ""
 
-    def slot(self, number: str, *, around: str, wall_s: float, silence_s: float) -> Slot:
-        """A slot like those of a project that is up; `around` is shell text in the place of the program, if any."""
+    def worker(self, number: int, nonce: str, *, around: str, wall_s: float, silence_s: float, endpoint: str) -> Told:
+        """What the worker in a slot of that number is told; `around` is shell text in the place of the program."""
         backend = replace(self._backend, enabled=True, timeout_secs=wall_s, silence_secs=silence_s)
         if around:
             # Its name has the text in it by which what is left of it is found.
-            wrapper = self._wrappers / f"around-{number}"
+            wrapper = self._wrappers / f"around-{nonce}"
             wrapper.write_text(f"#!/bin/sh\n{around.replace('{program}', shlex.quote(backend.command))}\n")
             wrapper.chmod(0o755)
             backend = replace(backend, command=str(wrapper))
         project = replace(self._project, pipeline=replace(self._project.pipeline, backends=(backend,)))
-        told = Told(
-            name=f"certify.{number}",
+        project = replace(project, digest=digest_of(project))
+        places = Places(self._directory)
+        places.snapshots.mkdir(parents=True, exist_ok=True)
+        return Told(
+            name=f"worker.{REPO}.{number}",
             incarnation="",
-            endpoint="",
-            snapshot=self._directory,
+            endpoint=endpoint,
+            snapshot=save_snapshot(project, places.snapshots),
             project=project,
-            places=Places(self._directory),
+            places=places,
             supervisor_pid=os.getpid(),
         )
-        return Slot(told, project.repos[0], number)
+
+    def tree(self, number: int) -> Path:
+        """The work tree of the agent in the slot of that number."""
+        return Path(self._project.pipeline.engine.worktrees_dir, REPO, f"slot-{number}", "clone/tree")
 
     def take_in(self, report: AttemptReported, name: str) -> str:
         """The commit that a run left, brought into the repository as an attempt's; the tip where it left none.

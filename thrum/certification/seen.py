@@ -144,6 +144,17 @@ def judged(seen: Seen) -> Iterator[str]:
         yield f"its work would not be judged: it was read as {seen.last.failure}"
 
 
+def was_lost(seen: Seen) -> Iterator[str]:
+    """The first run's worker was killed, and the next one in the slot told so, in time."""
+    first = seen.reports[0]
+    if seen.stopped_s is None:
+        yield f"it was over before its worker could be killed: {first.ending}, {first.reason or first.tail[-120:]!r}"
+    elif first.ending != AttemptEnding.LOST:
+        yield f"it was not lost with its worker, but {first.ending}: {first.reason}"
+    elif seen.stopped_s > STOP_S:
+        yield f"it took {seen.stopped_s:.0f} s until the next worker had told of it"
+
+
 def was_stopped(seen: Seen) -> Iterator[str]:
     """The first run was ended when it was told to, in time, and was not taken for a success."""
     first = seen.reports[0]

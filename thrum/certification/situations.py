@@ -50,6 +50,8 @@ class Situation:
     around_always: bool = False
     stops: bool = False
     """Whether the first run is stopped as soon as `HELD` is there."""
+    kills: bool = False
+    """Whether it is stopped by the death of its worker, whose process is killed."""
     silence: bool = False
     """Whether the limit on silence holds."""
     needs_script: bool = False
@@ -221,7 +223,7 @@ SITUATIONS = (
     ),
     Situation(
         name="is-killed-and-resumed",
-        shall="What it had done is kept, and the next run goes on with it, in the same session where it can.",
+        shall="Its worker is killed: its work is kept, and the next run goes on with it, in its session where it can.",
         asks=(
             Asking(
                 task="Make a file half.txt at the top of the work tree that holds one line: half. (first {nonce})",
@@ -234,9 +236,10 @@ SITUATIONS = (
                 words=(write("whole.txt", "half\nrest\n"), _SAY),
             ),
         ),
-        holds=(seen.was_stopped, seen.ended_well, seen.found_the_half, seen.went_on),
+        holds=(seen.was_lost, seen.ended_well, seen.found_the_half, seen.went_on),
         around=f'{{program}} "$@"; {_HOLD}',
         stops=True,
+        kills=True,
     ),
 )
 """In the order in which they are tried."""
