@@ -76,6 +76,7 @@ def faults(found: dict[str, Result]) -> dict[str, tuple[str, ...]]:
 
 
 @needs("bwrap")
+@pytest.mark.timeout(900)
 def test_a_program_that_behaves_holds_every_promise_in_the_sandbox(tmp_path: Path, home: Path) -> None:
     found = results(playing_claude(tmp_path), sandbox="os-native")
     assert faults(found) == {}
@@ -83,6 +84,7 @@ def test_a_program_that_behaves_holds_every_promise_in_the_sandbox(tmp_path: Pat
     assert list(home.iterdir()) == []
 
 
+@pytest.mark.timeout(900)
 def test_without_a_sandbox_it_holds_all_but_the_bounds(tmp_path: Path, home: Path) -> None:
     found = faults(results(playing_claude(tmp_path)))
     assert list(found) == ["edits-outside"]
@@ -93,6 +95,7 @@ def test_without_a_sandbox_it_holds_all_but_the_bounds(tmp_path: Path, home: Pat
 
 
 @needs("bwrap")
+@pytest.mark.timeout(900)
 def test_of_a_program_without_a_preset_all_is_tried_that_needs_no_script(tmp_path: Path) -> None:
     found = results(of_its_own(), sandbox="os-native")
     assert faults(found) == {}
