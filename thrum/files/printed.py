@@ -58,12 +58,13 @@ class Printing:
         if not self._part_bytes:
             return left[skipped:]
         path = self._path.with_name(f"{self._path.name}.{self._total}")
+        file = _create(path)
         os.close(self._file)
-        self._file, self._room = _create(path), self._part_bytes
-        staying = 0 if skipped else 1
-        for old in self._kept[: len(self._kept) - staying]:
+        self._file, self._room = file, self._part_bytes
+        dropped = self._kept[:] if skipped else self._kept[:-1]
+        for old in dropped:
             old.unlink()
-        self._kept = [*self._kept[len(self._kept) - staying :], path]
+        self._kept = [*self._kept[len(dropped) :], path]
         return left[skipped:]
 
 
