@@ -82,12 +82,12 @@ class Worldly:
             base = effect.base or self._git.pins(ref).get(ref) or tip
             start = effect.start or base
             self._git.pin(ref, base)
-            backend, role = resolve(self._project, "implementer", fallbacks=task.fallbacks)
+            backend, role = resolve(self._project, "implementer", fallbacks=effect.fallbacks)
             prompt = assemble(
                 task,
                 role_text=self._text(role.prompt_template if role else ""),
                 repo_text=self._text(self._repo.claude_md),
-                diff_text=self._git.diff(base, start, limit_bytes=PROMPT_DIFF_BYTES)[0] if task.setbacks else "",
+                diff_text=self._git.diff(base, start, limit_bytes=PROMPT_DIFF_BYTES)[0] if start != base else "",
                 max_retries=self._project.pipeline.engine.max_retries,
             )
             digest = self._outputs.keep(self._masked(prompt).encode())
@@ -100,6 +100,7 @@ class Worldly:
             backend=backend.name,
             model=backend.model,
             prompt_digest=digest,
+            fallbacks=effect.fallbacks,
         )
 
     def import_attempt(self, effect: ImportAttempt) -> i.AttemptEnded | None:

@@ -80,9 +80,16 @@ def page_of(tasks: Mapping[str, Task], asked: GetTasks) -> list[Task]:
 
 
 def status_of(
-    setup: Setup, tasks: Iterable[Task], *, slots_used: int, events: int, red: dict[str, str]
+    setup: Setup,
+    tasks: Iterable[Task],
+    *,
+    slots_used: int,
+    events: int,
+    red: dict[str, str],
+    passed_over: dict[str, str],
 ) -> dict[str, Any]:
-    """The repository at a glance, as plain data. `red` are the checks that the branch itself fails, with the commit."""
+    """The repository at a glance, as plain data. `red` are the checks that the branch itself fails, with the commit;
+    `passed_over` the backends that get no work now, with the reason."""
     tasks = list(tasks)
     waiting = Counter(task.waiting_for.value for task in tasks if task.state not in ENDS)
     return {
@@ -91,6 +98,7 @@ def status_of(
         "waiting": {what: count for what, count in waiting.items() if what != WaitingFor.NONE},
         "slots": {"used": slots_used, "limit": setup.concurrency},
         "red": red,
+        "passed_over": passed_over,
         "spent_usd": round(sum(cost_usd(task) for task in tasks), 6),
         "events": events,
         "gates": {gate.value: [check.name for check in plan.checks] for gate, plan in setup.plans.items()},

@@ -165,6 +165,16 @@ def resolve(project: Project, role: str, *, fallbacks: int = 0) -> tuple[Backend
     return found[0], setting
 
 
+def implementers(project: Project) -> tuple[str, ...]:
+    """The names of the implementer's backends, those to fall back to behind the first; empty where one is not there."""
+    setting = project.pipeline.roles.implementer
+    behind = len(setting.fallback) if setting else 0
+    try:
+        return tuple(resolve(project, "implementer", fallbacks=number)[0].name for number in range(1 + behind))
+    except ConfigError:
+        return ()
+
+
 def wall_s(project: Project, role: RoleConfig | None, backend: BackendConfig) -> float:
     """The wall-clock limit of an attempt: the role's, else the backend's, else the budget's, else an hour."""
     own = role.timeout_secs if role else None

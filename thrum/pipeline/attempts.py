@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import assert_never
+from typing import Any, assert_never
 
 from thrum import inputs as i
 from thrum.failures import Action, Failure
@@ -54,16 +54,34 @@ def attempt_prepared(draft: Draft, given: i.AttemptPrepared) -> None:
         prompt_digest=given.prompt_digest,
     )
     data = {"token": given.token, "base": given.base, "start": given.start, "backend": given.backend}
-    draft.step(Step.START, "attempt-started", data, attempts=with_attempt(task, attempt), stalls=0)
+    # Backends that were passed over stay so in this round: the task goes on where it has a session.
+    fallbacks = max(task.fallbacks, given.fallbacks)
+    draft.step(Step.START, "attempt-started", data, attempts=with_attempt(task, attempt), fallbacks=fallbacks)
     draft.want(i.BeginAttempt(task=task.id, token=given.token))
 
 
 def attempt_blocked(draft: Draft, given: i.AttemptBlocked) -> None:
-    if _being_prepared(draft.task, given.token):
-        _stall_attempt(draft, given.reason)
+    task = draft.task
+    if not _being_prepared(task, given.token):
+        return
+    ending = AttemptEnding.COULD_NOT_RUN
+    attempts = with_attempt(task, replace(latest(task), ending=ending, reason=given.reason, ended_at=draft.now))
+    if given.held:
+        data = {"reason": given.reason}
+        draft.step(
+            Step.DEFER,
+            "held-back",
+            data,
+            slot=False,
+            waiting_for=WaitingFor.SLOT,
+            stalls=task.stalls,
+            attempts=attempts,
+        )
+    else:
+        _stall_attempt(draft, given.reason, attempts=attempts)
 
 
-def _stall_attempt(draft: Draft, reason: str) -> None:
+def _stall_attempt(draft: Draft, reason: str, **changes: Any) -> None:
     """The attempt cannot run for a reason that only an operator can mend: no retry is used up."""
     wait_s = pause_after(draft.task.stalls)
     draft.step(
@@ -75,6 +93,7 @@ def _stall_attempt(draft: Draft, reason: str) -> None:
         reason=reason,
         stalls=draft.task.stalls + 1,
         wake_at=draft.now + wait_s,
+        **changes,
     )
 
 
