@@ -21,6 +21,7 @@ from thrum.agents import (
     command,
     environment,
     failure,
+    key_told,
     network,
     no_change,
     preset_of,
@@ -32,6 +33,7 @@ from thrum.agents import (
 from thrum.backends import Reading, Trouble
 from thrum.config import BackendConfig, RepoConfig, RoleConfig
 from thrum.errors import GitError, ThrumError, words
+from thrum.failures import Failure
 from thrum.files import OutputStore, remove_tree, write_atomically
 from thrum.job import Ending, Job, Outcome
 from thrum.masking import secrets
@@ -258,6 +260,7 @@ class Slot:
         refused = ", ".join(f"{target} ({count} times)" for target, count in outcome.refused.items())
         reasons = (
             trouble.detail if trouble else "",
+            key_told(self._backend(asked)[0], os.environ) if failed is Failure.AUTH else "",
             outcome.reason,
             f"the network was closed to it at {refused}" if refused and refused not in outcome.reason else "",
         )

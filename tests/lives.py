@@ -194,10 +194,16 @@ def moved(draw: Any, effect: i.MoveBranch) -> i.Input:
 def prepared(draw: Any, effect: i.PrepareAttempt) -> i.Input:
     """What becomes of a preparation."""
     if draw(st.sampled_from([False] * 5 + [True])):
-        return i.AttemptBlocked(token=effect.token, reason="no such backend")
+        return i.AttemptBlocked(token=effect.token, reason="no such backend", held=draw(st.booleans()))
     base = effect.base or "base-0"
     return i.AttemptPrepared(
-        token=effect.token, base=base, start=effect.start or base, backend="agent", model="m", prompt_digest="p"
+        token=effect.token,
+        base=base,
+        start=effect.start or base,
+        backend="agent",
+        model="m",
+        prompt_digest="p",
+        fallbacks=draw(st.sampled_from([0, 0, 1])),
     )
 
 

@@ -94,6 +94,16 @@ def key_variables(backend: BackendConfig) -> tuple[str, ...]:
     return tuple(known.keys) if known else ()
 
 
+def key_told(backend: BackendConfig, environ: Iterable[str]) -> str:
+    """Where the backend has its key from, or should have; empty where it names none. `environ` are the names that are
+    set."""
+    names = key_variables(backend)
+    there = [name for name in names if name in {*environ, *backend.env}]
+    if there:
+        return f"its key is from {' and '.join(there)}"
+    return f"no key is set ({' or '.join(names)})" if names else ""
+
+
 def network(project: Project, backend: BackendConfig, environ: Iterable[str]) -> tuple[bool, tuple[str, ...]]:
     """Whether the agent reaches the whole network, and else what of it; `environ` are the names that are set.
 
