@@ -282,6 +282,8 @@ class GateRuns:
 
 def _parts(effect: i.RunChecks, plan: GatePlan, chosen: tuple[Check, ...]) -> list[RunGate]:
     groups = [chosen] if effect.gate is Gate.INTEGRATION else [(check,) for check in chosen]
+    changed = [repo for repo, commit in effect.vector.items() if commit == effect.commit]
+    bases = dict.fromkeys(changed, effect.base) if effect.base else {}
     return [
         RunGate(
             run=f"{effect.run}/{number}",
@@ -290,6 +292,7 @@ def _parts(effect: i.RunChecks, plan: GatePlan, chosen: tuple[Check, ...]) -> li
             vector=effect.vector,
             fixture=plan.fixture,
             tree=effect.tree,
+            bases=bases,
         )
         for number, checks in enumerate(groups, start=1)
     ]

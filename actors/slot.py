@@ -32,7 +32,7 @@ from thrum.agents import (
 )
 from thrum.backends import Reading, Trouble
 from thrum.config import BackendConfig, RepoConfig, RoleConfig
-from thrum.errors import GitError, ThrumError, words
+from thrum.errors import GitError, SetupError, ThrumError, words
 from thrum.failures import Failure
 from thrum.files import OutputStore, remove_tree, write_atomically
 from thrum.job import Ending, Job, Outcome
@@ -41,7 +41,7 @@ from thrum.messages.attempts import AttemptReported, RunAttempt
 from thrum.records import from_plain, to_plain
 from thrum.sandbox import Sandbox, open_sandbox
 from thrum.sessions import Sessions, prune
-from thrum.setups import Setups
+from thrum.setups import Provision, Setups
 from thrum.task import AttemptEnding
 from thrum.values import dataclass
 from thrum.workspace import Harvest, Workspace
@@ -175,7 +175,7 @@ class Slot:
         workspace.prepare(asked.start)
         place = self._work / self.repo.name / "setup-agents"
         setups = Setups(place, self.repo, sandbox, self._project.pipeline.sandbox)
-        provision = setups.provide(asked.start, workspace, stop=stop)
+        provision = _provision(setups, asked, workspace, stop)
         prompt_file = self._out / "prompt.md"
         prompt_file.write_text(asked.prompt)
         prompt_file.chmod(0o644)
@@ -298,6 +298,21 @@ class Slot:
             )
             self._room, self._room_of = (sandbox, Workspace(self._clone, self.repo.path, sandbox)), backend.name
         return self._room
+
+
+def _provision(setups: Setups, asked: RunAttempt, workspace: Workspace, stop: threading.Event) -> Provision:
+    """What `setup_cmd` makes for the agent; of the base where the work so far broke it, so that it can be mended."""
+    try:
+        return setups.provide(asked.start, workspace, stop=stop)
+    except SetupError:
+        if asked.start == asked.base:
+            raise
+        log.warning(
+            "setup_cmd fails on the work so far; its agent gets what the base needs", extra={"task": asked.task}
+        )
+        provision = setups.provide(asked.base, workspace, stop=stop)
+        workspace.prepare(asked.start)
+        return provision
 
 
 def _pause_s(trouble: Trouble | None) -> float:

@@ -120,6 +120,12 @@ class SandboxError(ToolError):
     code = "sandbox"
 
 
+class SetupError(ToolError):
+    """`setup_cmd` ran and failed: it may be the commit's fault, or the machine's."""
+
+    code = "setup"
+
+
 class StoreError(ThrumError):
     """A store cannot be read or written."""
 

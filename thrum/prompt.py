@@ -38,17 +38,22 @@ def gate_setback(result: GateResult) -> str:
     lines = [f"Gate `{result.gate}` failed in: {', '.join(check.name for check in failed)}."]
     if passed:
         lines.append(f"Passed: {', '.join(passed)}.")
-    share = max(1000, 2 * _TAIL_CHARS // max(1, len(failed)))
-    return "\n".join([*lines, *(_failed_check(check, share) for check in failed)])
+    alike: dict[tuple[str, ...], list[CheckResult]] = {}
+    for check in failed:
+        alike.setdefault((check.command, check.reason, check.details, check.head, check.tail), []).append(check)
+    share = max(1000, 2 * _TAIL_CHARS // max(1, len(alike)))
+    return "\n".join([*lines, *(_failed_check(checks, share) for checks in alike.values())])
 
 
-def _failed_check(check: CheckResult, limit_chars: int) -> str:
+def _failed_check(checks: Sequence[CheckResult], limit_chars: int) -> str:
+    """What is told of checks that failed alike, as all do that lack what `setup_cmd` was to make."""
+    check, names = checks[0], ", ".join(f"`{check.name}`" for check in checks)
     both = f"{check.head}\n[…]\n{check.tail}" if check.head else check.tail
     output = trimmed(plain_text(both).strip(), limit_chars) or "(it printed nothing)"
     details = trimmed(plain_text(check.details).strip(), limit_chars)
     ended = f"exit code {check.exit_code}" if check.exit_code is not None else "no exit code"
     told = ", ".join(dict.fromkeys(filter(None, (ended, check.reason))))
-    lines = [f"\nCheck `{check.name}` ({told}), command: {check.command}"]
+    lines = [f"\nCheck {names} ({told}), command: {check.command}"]
     if check.tests is not None and check.tests.failing:
         lines.append(f"Failing tests: {_some(check.tests.failing)}.")
     lines += filter(None, [_on_base(check), details])
