@@ -256,12 +256,14 @@ class Slot:
         output, trouble = self._output, reading.trouble
         digest, size = self._outputs.adopt(output) if outcome.output_bytes else ("", 0)
         closed = provider_refused(self._backend(asked)[0], outcome.refused)
-        failed = failure(outcome.ending, trouble, refused=closed)
+        killed = bool(outcome.limit) and outcome.exit_code is None
+        failed = failure(outcome.ending, trouble, refused=closed, limited=killed)
         refused = ", ".join(f"{target} ({count} times)" for target, count in outcome.refused.items())
         reasons = (
             trouble.detail if trouble else "",
             key_told(self._backend(asked)[0], os.environ) if failed is Failure.AUTH else "",
             outcome.reason,
+            f"that is {outcome.limit} of [sandbox]" if failed is Failure.RESOURCE_LIMIT else "",
             f"the network was closed to it at {refused}" if refused and refused not in outcome.reason else "",
         )
         return AttemptReported(

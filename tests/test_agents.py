@@ -307,6 +307,10 @@ def test_how_a_run_ended_tells_why_unless_its_program_knows_better() -> None:
     assert failure(Ending.STOPPED, limited) is Failure.INTERRUPTED, "claude tells of a success when it is ended"
     assert failure(Ending.NOT_FOUND, None) is Failure.NOT_FOUND
     assert failure(Ending.OUTPUT_LIMIT, None) is None
+    assert failure(Ending.EXITED, vague, limited=True) is Failure.RESOURCE_LIMIT
+    assert failure(Ending.EXITED, limited, limited=True) is Failure.RATE_LIMITED
+    assert failure(Ending.EXITED, None, limited=True) is None, "it says that it was done"
+    assert failure(Ending.TIMED_OUT, vague, limited=True) is Failure.TIMED_OUT
     denied = Trouble(failure=Failure.AUTH)
     assert failure(Ending.EXITED, denied) is Failure.AUTH
     assert failure(Ending.EXITED, denied, refused=True) is Failure.UNREACHABLE

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.office import Office
+from tests.requirements import needs
 from tests.systems import System, systems
 from thrum.messages.people import GetRepoStatus, RetryTask
 
@@ -157,3 +158,38 @@ silence_secs = 6
             assert "An earlier attempt did not pass a gate. Mend what it found:\n\nGate `quality` failed" in prompt
             assert "ended after 6 s without output" in prompt
             assert "+half" in prompt
+
+
+# --- Limits of the sandbox ----------------------------------------------------------------------------------------
+
+GREEDY = """\
+case "$(cat "$1")" in
+    *"used more of the machine than it may"*) echo done > done.txt ;;
+    *MEMORY*) echo half > half.txt; exec python3 -c "x = b'x' * (1 << 30)" ;;
+    *DISK*) echo half > half.txt; head -c 100M /dev/zero > big; exec sleep 60 ;;
+esac
+"""
+
+
+@needs("bwrap", "cgroup-writable")
+def test_an_agent_that_is_ended_at_a_limit_of_the_sandbox_is_told_and_so_is_the_person(tmp_path: Path) -> None:
+    directory = tmp_path / "project"
+    pipeline = "[engine]\ngate_actors = 1\nmax_retries = 1\nper_repo_limit = 2"
+    for system in systems(directory, agent=GREEDY, pipeline=pipeline, sandbox="os-native"):
+        settings = directory / "configs/pipeline.toml"
+        limits = "[sandbox]\nmemory_limit_mb = 256\ndisk_limit_mb = 64\n"
+        settings.write_text(settings.read_text().replace("[sandbox]\n", limits))
+        system.up()
+        with Office(system) as office:
+            told = {"MEMORY": ("memory limit of 256 MiB", "memory_limit_mb"), "DISK": ("64 MiB", "disk_limit_mb")}
+            tasks = {title: office.add(title) for title in told}
+            for title, (limit, key) in told.items():
+                view = office.until(tasks[title], "awaiting-approval", deadline_s=90)
+                assert (view["retries"], view["interruptions"]) == (1, 0)
+                first, second = view["attempts"]
+                assert (first["failure"], second["failure"]) == ("resource-limit", None)
+                assert limit in first["reason"]
+                assert f"that is {key} of [sandbox]" in first["reason"]
+                assert "Raise the limit that its reason names" in first["advice"]
+                assert office.events(tasks[title], "retried") == [{"cause": "resource-limit", "retry": 1}]
+                assert "half.txt" in second["files"], "the work so far is kept"

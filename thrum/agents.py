@@ -222,15 +222,18 @@ def provider_refused(backend: BackendConfig, refused: Iterable[str]) -> bool:
     return not hosts.isdisjoint(refused)
 
 
-def failure(ending: Ending, trouble: Trouble | None, *, refused: bool = False) -> Failure | None:
+def failure(ending: Ending, trouble: Trouble | None, *, refused: bool = False, limited: bool = False) -> Failure | None:
     """Why the run came to nothing, or was cut short: by how it ended, unless its program knows better.
 
     `refused`: our proxy closed the door to its provider, which programs take for one that does not know their key.
+    `limited`: it was killed at a limit of the sandbox.
     """
     if refused and trouble is not None and trouble.failure is Failure.AUTH:
         trouble = replace(trouble, failure=Failure.UNREACHABLE)
     told = _BY_ENDING.get(ending)
     if told is None:
+        if limited and trouble is not None and trouble.failure in _VAGUE:
+            return Failure.RESOURCE_LIMIT
         return trouble.failure if trouble else None
     if told in (Failure.TIMED_OUT, Failure.SILENT) and trouble is not None and trouble.failure not in _VAGUE:
         return trouble.failure

@@ -57,6 +57,8 @@ class Failure(StrEnum):
     """It passed its wall-clock limit."""
     SILENT = "silent"
     """It printed nothing for longer than it may."""
+    RESOURCE_LIMIT = "resource-limit"
+    """It was ended at a limit of the sandbox: memory, processes, file size or disk."""
     INTERRUPTED = "interrupted"
     """It was ended from outside: by us, by a signal, or with the machine."""
     LOST = "lost"
@@ -158,6 +160,11 @@ TREATMENTS = {
     ),
     Failure.SILENT: Treatment(
         actions=(_A.RETRY,), counts=True, advice="Raise silence_secs if the program is known to be quiet for so long."
+    ),
+    Failure.RESOURCE_LIMIT: Treatment(
+        actions=(_A.RETRY,),
+        counts=True,
+        advice="Raise the limit that its reason names, in [sandbox] of configs/pipeline.toml, or cut the task up.",
     ),
     Failure.INTERRUPTED: Treatment(actions=(_A.RETRY,), advice="Nothing: the work so far is kept and gone on with."),
     Failure.LOST: Treatment(actions=(_A.RETRY,), advice="Nothing: the work so far is kept and gone on with."),

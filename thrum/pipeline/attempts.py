@@ -214,6 +214,15 @@ def _judge_work(draft: Draft, given: i.AttemptEnded, *, changed: bool) -> None:
         send_back(draft, "no-change", "The attempt left no change behind. " + _words(given))
 
 
+_CUT = "The attempt was ended before it was done."
+_TOLD = {
+    **dict.fromkeys((Failure.TIMED_OUT, Failure.SILENT, Failure.BUDGET, Failure.CONTEXT_OVERFLOW), _CUT),
+    Failure.RESOURCE_LIMIT: f"{_CUT} It, or what it started, used more of the machine than it may. Go about it with "
+    "less: run fewer things at once, make and keep less data.",
+}
+"""What the next attempt is told first of these."""
+
+
 def _treat(draft: Draft, given: i.AttemptEnded, failure: Failure) -> None:
     """The first thing that can be done about a failure."""
     task, treatment = draft.task, failure.treatment
@@ -232,9 +241,8 @@ def _treat(draft: Draft, given: i.AttemptEnded, failure: Failure) -> None:
                 _stall_attempt(draft, reason)
                 return
             case Action.RETRY if treatment.counts:
-                cut = failure in (Failure.TIMED_OUT, Failure.SILENT, Failure.BUDGET, Failure.CONTEXT_OVERFLOW)
-                told = "was ended before it was done" if cut else f"came to nothing ({failure})"
-                send_back(draft, failure.value, f"The attempt {told}. {_words(given)}")
+                told = _TOLD.get(failure, f"The attempt came to nothing ({failure}).")
+                send_back(draft, failure.value, f"{told} {_words(given)}")
                 return
             case Action.RETRY:
                 _interrupt(draft, reason)
