@@ -73,6 +73,14 @@ class Worldly:
         tasks = {ref.split("/")[3] for ref in pinned if ref.count("/") >= 3}
         return max((number_of(task) for task in tasks if owner(task) == self._repo.name), default=0)
 
+    def look_at_branch(self) -> i.BranchMoved | None:
+        """Where the branch stands; None where that cannot be seen just now."""
+        try:
+            return i.BranchMoved(tip=self._git.tip(), repo=self._repo.name)
+        except ThrumError as error:
+            log.warning("it cannot be seen where the branch stands: %s", error.message)
+            return None
+
     def prepare_attempt(self, effect: i.PrepareAttempt, task: Task) -> i.Input:
         """Resolve and pin base and start, and put the prompt together."""
         try:

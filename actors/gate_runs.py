@@ -170,6 +170,11 @@ class GateRuns:
             )
         return bool(chosen)
 
+    def looked_over(self, commit: str) -> None:
+        """The branch was looked over where it stands now."""
+        plans = (plan for gate, plan in self._plans.items() if gate is not Gate.INTEGRATION)
+        self.bases.stands_at(commit, [check for plan in plans for check in plan.checks])
+
     def drop(self, run: str) -> dict[str, str]:
         """Forget a run; its parts that are under way, each with the address of the gate actor that has it."""
         gone = self._runs.pop(run, None)

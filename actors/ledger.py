@@ -20,17 +20,17 @@ from thrum.messages import kinds as m
 from thrum.pipeline import decide
 from thrum.pipeline.attempts import wants_slot, with_worker
 from thrum.records import to_plain
-from thrum.task import ENDS, AttemptEnding, Event, State, Task, WaitingFor
+from thrum.task import ENDS, AttemptEnding, Event, State, Task
 
 from .announcements import Announcements
 from .gate_runs import GateRuns
 from .landing import Landings
-from .people import admit, input_of, new_task, page_of, status_of
+from .people import admit, as_seen, input_of, new_task, page_of, status_of
 from .readiness import Readiness
 from .replies import Replies
 from .results import Results
 from .setup import Setup
-from .turn import Gathered, ImportAttempt, Send, Turn
+from .turn import Gathered, ImportAttempt, LookAtBranch, Send, Turn
 
 NUDGE_S = 3.0
 """A worker that was told something and does not answer is told again after this."""
@@ -137,6 +137,10 @@ class Ledger:
         self.complete(effect.task, ended, now)
         self._send(effect.worker, m.AttemptAcknowledged(task=effect.task, token=effect.report.token))
 
+    def branch_at(self, tip: str, now: float) -> None:
+        """Take in where the branch stands, which was asked for as it was red."""
+        self._readiness.branch_at(tip, now)
+
     def worker_gone(self, worker: str, now: float) -> None:
         """A worker's process ended, or has nothing to do: look after its attempt at once."""
         for task_id in self._nudges:
@@ -182,7 +186,8 @@ class Ledger:
             for destination, message in unanswered:
                 self._send(destination, message)
         self._replies.expire(now, self._gathered)
-        self._readiness.holds.tick(now)
+        if self._readiness.tick(now):
+            self._gathered.effects.append(LookAtBranch())
         if self._announcements.next_at <= now:
             self._announce(now)
 
@@ -190,7 +195,7 @@ class Ledger:
         """When `tick` has something to do next."""
         due = [
             self._announcements.next_at,
-            self._readiness.holds.next_at,
+            self._readiness.next_at,
             self._runs.next_at(),
             *self._wakes.values(),
             *self._nudges.values(),
@@ -261,13 +266,7 @@ class Ledger:
                 return status_of(self.setup, shown, slots_used=used, events=self._seq, red=red, passed_over=held)
 
     def _seen(self, task: Task) -> Task:
-        """The task as people see it: with what holds its repository back, or what the scheduler said it waits for."""
-        fault, note = self._readiness.fault, self._notes.get(task.id, ("", ""))
-        if note[0] in ("", WaitingFor.OPERATOR):  # the scheduler has that from us, and later
-            note = (WaitingFor.OPERATOR, fault) if fault else ("", "")
-        if note[0] and wants_slot(task):
-            task = replace(task, waiting_for=WaitingFor(note[0]), reason=note[1])
-        return task
+        return as_seen(task, self._readiness.fault, self._notes.get(task.id, ("", "")))
 
     def _shown(self, task: Task) -> Any:
         return to_plain(self._seen(task))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -103,6 +104,14 @@ def status_of(
         "events": events,
         "gates": {gate.value: [check.name for check in plan.checks] for gate, plan in setup.plans.items()},
     }
+
+
+def as_seen(task: Task, fault: str, note: tuple[str, str]) -> Task:
+    """The task as people see it: with what holds its repository back, or what the scheduler noted that it waits for."""
+    what, reason = note
+    if what in ("", WaitingFor.OPERATOR):  # the scheduler has that from us, and later
+        what, reason = (WaitingFor.OPERATOR, fault) if fault else ("", "")
+    return replace(task, waiting_for=WaitingFor(what), reason=reason) if what and wants_slot(task) else task
 
 
 def summary(task: Task) -> TaskSummary:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from thrum import inputs as i
 from thrum.gate import GateResult, Verdict
 from thrum.task import State, Task
@@ -9,6 +11,9 @@ from thrum.task import State, Task
 from .gate_runs import GateRuns
 from .holds import Holds
 from .setup import Setup
+
+LOOK_EVERY_S = 15.0
+"""How often it is looked whether a red branch that holds attempts back has moved."""
 
 
 class Preflight:
@@ -44,6 +49,9 @@ class Readiness:
         self._runs = runs
         self._preflight = Preflight()
         self.holds = Holds(setup.backends)
+        self._look_at = math.inf
+        self._tip = ""
+        """Where the branch was last looked over because it had moved."""
 
     @property
     def fault(self) -> str:
@@ -59,6 +67,29 @@ class Readiness:
         """A person says that it was seen to."""
         self.holds.over()
         self._runs.bases.landed()
+        self._tip = ""
+
+    @property
+    def next_at(self) -> float:
+        """When `tick` is wanted."""
+        return min(self.holds.next_at, self._look_at)
+
+    def tick(self, now: float) -> bool:
+        """Do what has come due; True if it is to be found out where the branch stands, see `branch_at`."""
+        self.holds.tick(now)
+        due = bool(self._red) and now >= self._look_at
+        if not self._red:
+            self._look_at = math.inf
+        elif due or self._look_at == math.inf:
+            self._look_at = now + LOOK_EVERY_S
+        return due
+
+    def branch_at(self, tip: str, now: float) -> None:
+        """A branch that was red stands there; where it has moved, it is looked over anew."""
+        if tip not in (self._tip, *self._runs.bases.red.values()):
+            self._tip = tip
+            if not self._runs.look_over(self._setup.repo, tip, now):
+                self._runs.looked_over(tip)
 
     def admitted(self, task: Task, given: i.Input, now: float) -> i.Input | None:
         """What is to be decided about: the input or, for an attempt that may not begin now, that it was held back.
@@ -99,4 +130,8 @@ class Readiness:
 
     def looked_over(self, result: GateResult) -> dict[str, i.AttemptPrepared | i.AttemptBlocked]:
         """What becomes of the attempts that waited for it."""
+        if result.verdict is Verdict.COULD_NOT_RUN:
+            self._tip = ""
+        else:
+            self._runs.looked_over(result.commit)
         return self._preflight.over(result)

@@ -12,7 +12,8 @@ from tests.desks import NOTHING, Desk
 from thrum import inputs as i
 from thrum.actors.gate_runs import GatePlan
 from thrum.actors.holds import FIRST_S, MOST_S, TRIAL_S, Hold, Holds
-from thrum.actors.turn import ImportAttempt
+from thrum.actors.readiness import LOOK_EVERY_S
+from thrum.actors.turn import ImportAttempt, LookAtBranch
 from thrum.failures import Failure
 from thrum.gate import Check, CheckResult, Gate, Verdict
 from thrum.messages import kinds as m
@@ -333,6 +334,33 @@ def test_a_red_branch_holds_back_what_is_claimed_but_has_not_begun_and_lets_it_g
     for id in ids:
         begin(desk, id, "claude")
         assert desk.task(id).state is State.IMPLEMENTING
+
+
+def looked_at(desk: Desk, tip: str) -> list[m.RunGate]:
+    """What is asked of the gates once it was seen that a red branch stands there."""
+    desk.after(LOOK_EVERY_S)
+    assert desk.take(LookAtBranch)
+    desk.ledger.branch_at(tip, desk.now)
+    desk.after(0.0)
+    asked: list[m.RunGate] = desk.take(m.RunGate)
+    return asked
+
+
+def test_a_red_branch_that_has_moved_is_looked_over_and_lets_them_go_on_where_it_is_green_there() -> None:
+    desk, ids = red(pause=True)
+    desk.after(0.0)
+    assert looked_at(desk, "b") == [], "it has not moved"
+    for tip, verdict in (("still red", Verdict.FAILED), ("green", Verdict.PASSED)):
+        [asked] = looked_at(desk, tip)
+        assert (asked.rehearsal, asked.vector) == (True, {"a": tip})
+        assert looked_at(desk, tip) == [], "that is under way"
+        assert "fails in test" in desk.give(m.GetTask(task=ids[0]), id=f"look at {tip}").value["reason"]
+        desk.give(m.GateReported(run=asked.run, checks=(CheckResult(name="test", verdict=verdict),)))
+    assert desk.take(m.Announced)[-1].fault == ""
+    desk.after(LOOK_EVERY_S)
+    assert desk.take(LookAtBranch) == []
+    begin(desk, ids[0], "claude")
+    assert desk.task(ids[0]).state is State.IMPLEMENTING
 
 
 def test_without_the_pause_a_red_branch_holds_nothing_back() -> None:

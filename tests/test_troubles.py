@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from tests.office import Office
+from tests.repositories import commit
 from tests.requirements import needs
-from tests.systems import System, systems
+from tests.systems import System, git, systems
 from thrum.messages.people import GetRepoStatus, RetryTask
 
 RECORDED = Path(__file__).parent / "agents/claude-code"
@@ -158,6 +159,29 @@ silence_secs = 6
             assert "An earlier attempt did not pass a gate. Mend what it found:\n\nGate `quality` failed" in prompt
             assert "ended after 6 s without output" in prompt
             assert "+half" in prompt
+
+
+# --- A red branch -------------------------------------------------------------------------------------------------
+
+
+def test_while_the_branch_is_red_no_task_begins_and_they_go_on_once_somebody_has_mended_it(tmp_path: Path) -> None:
+    directory = tmp_path / "project"
+    pipeline = "[engine]\ngate_actors = 1\nper_repo_limit = 2\npause_when_red = true"
+    keys = 'lint_cmd = "test ! -e broken"'
+    for system in systems(directory, pipeline=pipeline, repo_keys=keys):
+        commit(system.repo(), {"broken": ""})
+        system.up()
+        with Office(system) as office:
+            tasks = [office.add(f"Number {number}") for number in range(3)]
+            for task in tasks:
+                view = office.until(task, "pending", waiting_for="operator")
+                assert view["reason"] == "the branch itself fails in lint"
+                assert not office.events(task, "attempt-started")
+            git(system.repo(), "rm", "-q", "broken")
+            git(system.repo(), "commit", "-q", "-m", "Mend it")
+            for task in tasks:
+                view = office.until(task, "awaiting-approval", deadline_s=90)
+                assert (view["retries"], view["interruptions"]) == (0, 0)
 
 
 # --- Limits of the sandbox ----------------------------------------------------------------------------------------
