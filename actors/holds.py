@@ -41,6 +41,11 @@ class Hold:
         return self.until < math.inf or bool(self._trial)
 
     @property
+    def suspected(self) -> bool:
+        """Whether the problem is thought to be there still, closed or not."""
+        return bool(self._reason)
+
+    @property
     def told(self) -> str:
         """What is the matter."""
         return f"{self._reason} ({self._trial} tries it out)" if self._trial else self._reason
@@ -59,7 +64,7 @@ class Hold:
 
     def passes(self, task: str, now: float) -> None:
         """A task begins: if the problem is still thought to be there, it tries it out."""
-        if self._reason and not self.closed:
+        if self.suspected and not self.closed:
             self._trial, self.until = task, now + self._trial_s
 
     def passed(self, task: str) -> None:
@@ -100,6 +105,11 @@ class Holds:
                 return hold.told
         passed_over = self.passed_over
         return "; ".join(passed_over.values()) if passed_over and passed_over.keys() == self._backends.keys() else ""
+
+    @property
+    def suspected(self) -> bool:
+        """Whether there is anything to look at again."""
+        return any(hold.suspected for hold in self._each())
 
     @property
     def passed_over(self) -> dict[str, str]:

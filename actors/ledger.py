@@ -236,7 +236,7 @@ class Ledger:
             return self._add(header, body, now)
         task_id, given = input_of(body)
         if isinstance(given, i.RetryAsked):
-            given = replace(given, held=bool(self._readiness.fault))
+            given = replace(given, held=self._readiness.doubted)
         self.complete(self._find(task_id).id, given, now, header.id)
         return self._shown(self.tasks[task_id])
 

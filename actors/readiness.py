@@ -59,6 +59,11 @@ class Readiness:
         return self.holds.reason or self._red
 
     @property
+    def doubted(self) -> bool:
+        """Whether a person may ask for another look at what holds, or held, attempts back."""
+        return self.holds.suspected or bool(self._red)
+
+    @property
     def _red(self) -> str:
         red = self._runs.bases.red if self._setup.pause_when_red else {}
         return f"the branch itself fails in {', '.join(red)}" if red else ""

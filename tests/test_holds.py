@@ -261,6 +261,8 @@ def test_where_there_is_a_backend_to_fall_back_to_the_others_go_there_without_tr
     assert [attempt.backend for attempt in desk.task(first).attempts] == ["claude", "codex"]
     status = desk.give(m.GetRepoStatus(), id="status").value
     assert list(status["passed_over"]) == ["claude"]
+    assert desk.give(m.RetryTask(by="ann", task=desk.add()), id="it is installed").ok
+    assert desk.give(m.GetRepoStatus(), id="status again").value["passed_over"] == {}
 
 
 def test_a_task_that_passed_a_backend_over_falls_back_to_the_one_behind_the_one_that_it_had() -> None:

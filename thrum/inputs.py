@@ -162,8 +162,8 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryAsked:
-    """A person asks for a new round, or for another look at what waits for an operator. `held`: nothing begins in its
-    repository, which is what a task in the queue then waits for."""
+    """A person asks for a new round, or for another look at what waits for an operator. `held`: something holds, or
+    held, back what is to begin in its repository, so that a task in the queue may be meant."""
 
     by: str
     feedback: str = ""
