@@ -373,12 +373,22 @@ def test_without_the_pause_a_red_branch_holds_nothing_back() -> None:
 def test_a_task_that_has_begun_goes_on_though_the_branch_is_red() -> None:
     desk, ids = red(pause=True)
     desk.give(m.RetryTask(by="ann", task=ids[0]), id="it is green now")
-    begin(desk, ids[0], "claude")
+    desk.give(m.GrantStart(task=ids[0]))
+    [effect] = desk.take(i.PrepareAttempt)
+    desk.complete(
+        ids[0],
+        i.AttemptPrepared(
+            token=effect.token, base="later", start="later", backend="claude", model="", prompt_digest=""
+        ),
+    )
     end(desk, ids[0], None)
     desk.after(0.0)
-    for _ in range(2):  # the change's own, then the same check on the base
-        for asked in desk.take(m.RunGate):
-            failed = CheckResult(name="test", verdict=Verdict.FAILED)
-            desk.give(m.GateReported(run=asked.run, checks=(failed,)))
-        desk.after(0.0)
-    assert desk.task(ids[0]).state is State.IMPLEMENTING
+    [asked] = desk.take(m.RunGate)
+    desk.give(m.GateReported(run=asked.run, checks=(CheckResult(name="test", verdict=Verdict.FAILED),)))
+    desk.after(0.0)
+    [on_base] = desk.take(m.RunGate)
+    desk.give(m.GateReported(run=on_base.run, checks=(CheckResult(name="test", verdict=Verdict.FAILED),)))
+    assert "fails in test" in desk.give(m.GetTask(task=ids[1]), id="look").value["reason"]
+    prepared(desk, ids[0], "claude")
+    task = desk.task(ids[0])
+    assert (task.state, task.slot, task.retries, task.attempts[-1].ending) == (State.IMPLEMENTING, True, 1, None)
