@@ -123,8 +123,6 @@ class SandboxError(ToolError):
 class SetupError(ToolError):
     """`setup_cmd` ran and failed: it may be the commit's fault, or the machine's."""
 
-    code = "setup"
-
 
 class StoreError(ThrumError):
     """A store cannot be read or written."""
