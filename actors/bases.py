@@ -6,6 +6,7 @@ Pure and volatile: what is forgotten is asked of the base again.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import replace
 
 from thrum.checks import definition_digest
@@ -45,6 +46,11 @@ class Bases:
     def landed(self) -> None:
         """The branch stands at a commit that every check passed on."""
         self._red = {}
+
+    def stands_at(self, commit: str, checks: Iterable[Check]) -> None:
+        """The branch stands there: what is known of other commits does not make it red."""
+        known = ((check.name, self._said.get(on_base(commit, check), ())) for check in checks)
+        self._red = {name: commit for name, runs in known if runs and _failed_always(runs)}
 
     def runs(self, at: OnBase) -> int:
         """How often the check has run there."""

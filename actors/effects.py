@@ -73,6 +73,14 @@ class Worldly:
         tasks = {ref.split("/")[3] for ref in pinned if ref.count("/") >= 3}
         return max((number_of(task) for task in tasks if owner(task) == self._repo.name), default=0)
 
+    def look_at_branch(self) -> i.BranchMoved | None:
+        """Where the branch stands; None where that cannot be seen just now."""
+        try:
+            return i.BranchMoved(tip=self._git.tip(), repo=self._repo.name)
+        except ThrumError as error:
+            log.warning("it cannot be seen where the branch stands: %s", error.message)
+            return None
+
     def prepare_attempt(self, effect: i.PrepareAttempt, task: Task) -> i.Input:
         """Resolve and pin base and start, and put the prompt together."""
         try:
@@ -82,14 +90,14 @@ class Worldly:
             base = effect.base or self._git.pins(ref).get(ref) or tip
             start = effect.start or base
             self._git.pin(ref, base)
-            backend, role = resolve(self._project, "implementer", fallbacks=task.fallbacks)
+            backend, role = resolve(self._project, "implementer", fallbacks=effect.fallbacks)
             role_text, repo_text = self._text(role.prompt_template if role else ""), self._text(self._repo.claude_md)
             apart = takes_system_prompt(backend)
             prompt = assemble(
                 task,
                 role_text="" if apart else role_text,
                 repo_text="" if apart else repo_text,
-                diff_text=self._git.diff(base, start, limit_bytes=PROMPT_DIFF_BYTES)[0] if task.setbacks else "",
+                diff_text=self._git.diff(base, start, limit_bytes=PROMPT_DIFF_BYTES)[0] if start != base else "",
                 max_retries=self._project.pipeline.engine.max_retries,
             )
             digest = self._kept(prompt)
@@ -104,6 +112,7 @@ class Worldly:
             model=backend.model,
             prompt_digest=digest,
             system_prompt_digest=system_digest,
+            fallbacks=effect.fallbacks,
         )
 
     def import_attempt(self, effect: ImportAttempt) -> i.AttemptEnded | None:

@@ -170,6 +170,11 @@ class GateRuns:
             )
         return bool(chosen)
 
+    def looked_over(self, commit: str) -> None:
+        """The branch was looked over where it stands now."""
+        plans = (plan for gate, plan in self._plans.items() if gate is not Gate.INTEGRATION)
+        self.bases.stands_at(commit, [check for plan in plans for check in plan.checks])
+
     def drop(self, run: str) -> dict[str, str]:
         """Forget a run; its parts that are under way, each with the address of the gate actor that has it."""
         gone = self._runs.pop(run, None)
@@ -282,6 +287,8 @@ class GateRuns:
 
 def _parts(effect: i.RunChecks, plan: GatePlan, chosen: tuple[Check, ...]) -> list[RunGate]:
     groups = [chosen] if effect.gate is Gate.INTEGRATION else [(check,) for check in chosen]
+    changed = [repo for repo, commit in effect.vector.items() if commit == effect.commit]
+    bases = dict.fromkeys(changed, effect.base) if effect.base else {}
     return [
         RunGate(
             run=f"{effect.run}/{number}",
@@ -290,6 +297,7 @@ def _parts(effect: i.RunChecks, plan: GatePlan, chosen: tuple[Check, ...]) -> li
             vector=effect.vector,
             fixture=plan.fixture,
             tree=effect.tree,
+            bases=bases,
         )
         for number, checks in enumerate(groups, start=1)
     ]

@@ -20,18 +20,18 @@ from thrum.messages import kinds as m
 from thrum.pipeline import decide
 from thrum.pipeline.attempts import wants_slot, with_worker
 from thrum.records import to_plain
-from thrum.task import ENDS, AttemptEnding, Event, State, Task, WaitingFor
+from thrum.task import ENDS, AttemptEnding, Event, State, Task
 
+from .announcements import Announcements
 from .gate_runs import GateRuns
 from .landing import Landings
-from .people import admit, input_of, new_task, page_of, status_of, summary
+from .people import admit, as_seen, input_of, new_task, page_of, status_of
 from .readiness import Readiness
 from .replies import Replies
 from .results import Results
 from .setup import Setup
-from .turn import Gathered, ImportAttempt, Send, Turn
+from .turn import Gathered, ImportAttempt, LookAtBranch, Send, Turn
 
-ANNOUNCE_S = 5.0
 NUDGE_S = 3.0
 """A worker that was told something and does not answer is told again after this."""
 SILENCE_S = 15.0
@@ -62,9 +62,7 @@ class Ledger:
         self._results = Results(loaded, enabled=setup.cache)
         self._readiness = Readiness(setup, self._runs)
         self._resend_at = 0.0
-        self._announce_seq = 0
-        self._announce_at = 0.0
-        self._changed: dict[str, Task] = {}
+        self._announcements = Announcements(setup, epoch)
         self._gathered = Gathered()
         for task in self.tasks.values():
             self._index(task)
@@ -117,9 +115,9 @@ class Ledger:
     def complete(self, task_id: str, given: i.Input, now: float, cause: str = "") -> None:
         """Take in what became of an effect, or any other input for one task."""
         task = self.tasks[task_id]
-        if not self._readiness.admits(task_id, given, now):
-            return
-        self._apply(decide(task, given, self.setup.rules, now, cause), now)
+        admitted = self._readiness.admitted(task, given, now)
+        if admitted is not None:
+            self._apply(decide(task, admitted, self.setup.rules, now, cause), now)
 
     def _gate_finished(self, task_id: str, given: i.GateFinished, now: float, cause: str) -> None:
         """Take in a gate's result; one without a task is the answer to what was looked over."""
@@ -134,10 +132,14 @@ class Ledger:
     def reported(self, effect: ImportAttempt, ended: i.AttemptEnded, now: float) -> None:
         """Take in an imported attempt; its worker may forget it once this is written."""
         self._importing.discard((effect.task, effect.report.token))
-        if effect.report.ending == AttemptEnding.COULD_NOT_RUN:
-            self._readiness.hold.begin(ended.reason, now)
+        began = effect.report.ending != AttemptEnding.COULD_NOT_RUN
+        self._readiness.ended(self.tasks[effect.task], ended, now, began=began)
         self.complete(effect.task, ended, now)
         self._send(effect.worker, m.AttemptAcknowledged(task=effect.task, token=effect.report.token))
+
+    def branch_at(self, tip: str, now: float) -> None:
+        """Take in where the branch stands, which was asked for as it was red."""
+        self._readiness.branch_at(tip, now)
 
     def worker_gone(self, worker: str, now: float) -> None:
         """A worker's process ended, or has nothing to do: look after its attempt at once."""
@@ -152,10 +154,10 @@ class Ledger:
         What the attempt may have left is in its slot; it is pinned when a worker gets so far as to report it.
         """
         for task_id in [task_id for task_id, name in self._workers.items() if name == worker]:
-            attempt = self.tasks[task_id].attempt
-            if task_id in self._nudges and attempt is not None:
-                self._readiness.hold.begin(why, now)
-                ended = i.AttemptEnded(token=attempt.token, ending=AttemptEnding.COULD_NOT_RUN, reason=why)
+            task = self.tasks[task_id]
+            if task_id in self._nudges and task.attempt is not None:
+                ended = i.AttemptEnded(token=task.attempt.token, ending=AttemptEnding.COULD_NOT_RUN, reason=why)
+                self._readiness.ended(task, ended, now, began=False)
                 self.complete(task_id, ended, now)
 
     def attempts_under_way(self, alive: Container[str]) -> bool:
@@ -184,14 +186,16 @@ class Ledger:
             for destination, message in unanswered:
                 self._send(destination, message)
         self._replies.expire(now, self._gathered)
-        if self._readiness.hold.ended(now) or self._announce_at <= now:
+        if self._readiness.tick(now):
+            self._gathered.effects.append(LookAtBranch())
+        if self._announcements.next_at <= now:
             self._announce(now)
 
     def next_at(self) -> float:
         """When `tick` has something to do next."""
         due = [
-            self._announce_at,
-            self._readiness.hold.until,
+            self._announcements.next_at,
+            self._readiness.next_at,
             self._runs.next_at(),
             *self._wakes.values(),
             *self._nudges.values(),
@@ -202,7 +206,7 @@ class Ledger:
 
     def turn(self, now: float) -> Turn:
         """Everything that came together since the last turn."""
-        if self._changed:
+        if self._announcements.due(self._readiness.fault):
             self._announce(now)
         gathered, self._gathered = self._gathered, Gathered()
         return Turn(batch=gathered.batch(), sends=(*gathered.sends, *gathered.news), effects=tuple(gathered.effects))
@@ -231,6 +235,8 @@ class Ledger:
         if isinstance(body, m.AddTask):
             return self._add(header, body, now)
         task_id, given = input_of(body)
+        if isinstance(given, i.RetryAsked):
+            given = replace(given, held=self._readiness.doubted)
         self.complete(self._find(task_id).id, given, now, header.id)
         return self._shown(self.tasks[task_id])
 
@@ -255,15 +261,12 @@ class Ledger:
                 return self._shown(self._find(body.task))
             case _:
                 shown = [self._seen(task) for task in self.tasks.values()]
-                red = self._runs.bases.red
-                return status_of(self.setup, shown, slots_used=len(self._workers), events=self._seq, red=red)
+                red, held = self._runs.bases.red, self._readiness.holds.passed_over
+                used = len(self._workers)
+                return status_of(self.setup, shown, slots_used=used, events=self._seq, red=red, passed_over=held)
 
     def _seen(self, task: Task) -> Task:
-        """The task as people see it: with what the scheduler said that it waits for."""
-        note = self._notes.get(task.id)
-        if note is not None and wants_slot(task):
-            task = replace(task, waiting_for=WaitingFor(note[0]), reason=note[1])
-        return task
+        return as_seen(task, self._readiness.fault, self._notes.get(task.id, ("", "")))
 
     def _shown(self, task: Task) -> Any:
         return to_plain(self._seen(task))
@@ -278,6 +281,7 @@ class Ledger:
         names = (f"worker.{self.setup.repo}.{slot}" for slot in range(1, self.setup.concurrency + 1))
         worker = next((name for name in names if name not in taken), None)
         if worker is not None:
+            self._readiness.holds.begins(task_id, now)
             self.complete(task_id, i.StartGranted(worker=worker), now)
 
     def _grant_landing(self, task_id: str, now: float) -> None:
@@ -349,6 +353,9 @@ class Ledger:
                         self._send(runner, m.StopGate(run=part))
                 case i.ReleaseLandingLock():
                     self._landings.release(effect.task, self._gathered)
+                case i.PrepareAttempt():
+                    chosen = self._readiness.holds.choose(effect.task, effect.fallbacks, now)
+                    self._gathered.effects.append(replace(effect, fallbacks=chosen))
                 case i.BeginAttempt() | i.EndAttempt():
                     self._nudges[effect.task] = now
                 case _:
@@ -358,7 +365,8 @@ class Ledger:
         before = self.tasks.get(task.id)
         state = before.state.value if before is not None else task.state.value
         self.tasks[task.id] = task
-        self._gathered.touched[task.id] = self._changed[task.id] = task
+        self._gathered.touched[task.id] = task
+        self._announcements.note(task)
         self._index(task)
         for event in events:
             self._seq += 1
@@ -380,20 +388,8 @@ class Ledger:
             self._nudges.pop(task.id, None)
 
     def _announce(self, now: float, snapshot: bool = False) -> None:
-        tasks = self.tasks.values() if snapshot else self._changed.values()
-        self._changed = {}
-        self._announce_seq += 1
-        self._announce_at = now + ANNOUNCE_S
-        announced = m.Announced(
-            repo=self.setup.repo,
-            epoch=self.epoch,
-            seq=self._announce_seq,
-            snapshot=snapshot,
-            tasks=tuple(summary(task) for task in tasks),
-            concurrency=self.setup.concurrency,
-            fault=self._readiness.fault,
-        )
-        self._send("scheduler", announced)
+        every = self.tasks.values() if snapshot else None
+        self._send("scheduler", self._announcements.next(self._readiness.fault, now, every))
 
     def _send(self, destination: str, body: m.Message, id: str = "", correlation: str = "") -> None:
         self._gathered.sends.append(Send(destination=destination, body=body, id=id, correlation=correlation))

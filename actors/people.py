@@ -5,6 +5,7 @@ from __future__ import annotations
 import hmac
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -80,9 +81,16 @@ def page_of(tasks: Mapping[str, Task], asked: GetTasks) -> list[Task]:
 
 
 def status_of(
-    setup: Setup, tasks: Iterable[Task], *, slots_used: int, events: int, red: dict[str, str]
+    setup: Setup,
+    tasks: Iterable[Task],
+    *,
+    slots_used: int,
+    events: int,
+    red: dict[str, str],
+    passed_over: dict[str, str],
 ) -> dict[str, Any]:
-    """The repository at a glance, as plain data. `red` are the checks that the branch itself fails, with the commit."""
+    """The repository at a glance, as plain data. `red` are the checks that the branch itself fails, with the commit;
+    `passed_over` the backends that get no work now, with the reason."""
     tasks = list(tasks)
     waiting = Counter(task.waiting_for.value for task in tasks if task.state not in ENDS)
     return {
@@ -91,10 +99,19 @@ def status_of(
         "waiting": {what: count for what, count in waiting.items() if what != WaitingFor.NONE},
         "slots": {"used": slots_used, "limit": setup.concurrency},
         "red": red,
+        "passed_over": passed_over,
         "spent_usd": round(sum(cost_usd(task) for task in tasks), 6),
         "events": events,
         "gates": {gate.value: [check.name for check in plan.checks] for gate, plan in setup.plans.items()},
     }
+
+
+def as_seen(task: Task, fault: str, note: tuple[str, str]) -> Task:
+    """The task as people see it: with what holds its repository back, or what the scheduler noted that it waits for."""
+    what, reason = note
+    if what in ("", WaitingFor.OPERATOR):  # the scheduler has that from us, and later
+        what, reason = (WaitingFor.OPERATOR, fault) if fault else ("", "")
+    return replace(task, waiting_for=WaitingFor(what), reason=reason) if what and wants_slot(task) else task
 
 
 def summary(task: Task) -> TaskSummary:

@@ -33,7 +33,7 @@ from .crew import Crew
 from .effects import Outcome, Worldly
 from .ledger import Ledger
 from .setup import setup_of
-from .turn import ImportAttempt, Send
+from .turn import ImportAttempt, LookAtBranch, Send
 
 log = logging.getLogger(__name__)
 
@@ -168,7 +168,7 @@ class RepoActor:
 
     # --- Effects ------------------------------------------------------------------------------------------------
 
-    def _carry_out(self, effect: i.Effect | ImportAttempt) -> None:
+    def _carry_out(self, effect: i.Effect | ImportAttempt | LookAtBranch) -> None:
         if self._serve_only:
             return  # the actor that takes up the work asks for it again, see `Recovered`
         match effect:
@@ -176,6 +176,8 @@ class RepoActor:
                 self._submit(effect, partial(self._world.prepare_attempt, effect, self._ledger.tasks[effect.task]))
             case ImportAttempt():
                 self._submit(effect, partial(self._world.import_attempt, effect))
+            case LookAtBranch():
+                self._submit(effect, self._world.look_at_branch)
             case i.BuildCandidate():
                 self._submit(effect, partial(self._world.build_candidate, effect))
             case i.MoveBranch():
@@ -199,6 +201,9 @@ class RepoActor:
                 self._ledger.reported(outcome.effect, outcome.given, now)
             else:
                 self._ledger.not_imported(outcome.effect)
+        elif isinstance(outcome.effect, LookAtBranch):
+            if isinstance(outcome.given, i.BranchMoved):
+                self._ledger.branch_at(outcome.given.tip, now)
         elif outcome.given is not None:
             self._ledger.complete(outcome.effect.task, outcome.given, now)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 
+from thrum.agents import implementers
 from thrum.checks import definition_digest, gate_checks, gate_config, integration_set, requirement, share
 from thrum.config import IntegrationConfig, Project, QualityConfig, RepoConfig
 from thrum.errors import AuthError
@@ -26,6 +27,8 @@ class Setup:
     repo: str
     rules: Rules
     plans: dict[Gate, GatePlan]
+    backends: tuple[str, ...] = ()
+    """The implementer's backends by name, those to fall back to behind the first."""
     concurrency: int = 1
     cache: bool = True
     """Take over what passed before on the same tree."""
@@ -68,12 +71,13 @@ def setup_of(project: Project, repo: RepoConfig, token: str) -> Setup:
         raise AuthError("the project has no token", remedy="remove .thrum/token; the next start makes one")
     engine = project.pipeline.engine
     plans = {gate: plan_of(project, repo, gate) for gate in GATES}
+    backends = implementers(project)
     rules = Rules(
         max_retries=engine.max_retries,
         max_interruptions=engine.max_interruptions,
         max_rebuilds=engine.max_rebuilds,
         max_wait_s=engine.max_wait_s,
-        fallbacks=len(implementer.fallback) if (implementer := project.pipeline.roles.implementer) else 0,
+        fallbacks=max(0, len(backends) - 1),
         approvers=project.safety(repo).approvers,
         protect=patterns_of(project, repo),
         protected_change=repo.protected_change,
@@ -86,6 +90,7 @@ def setup_of(project: Project, repo: RepoConfig, token: str) -> Setup:
         repo=repo.name,
         rules=rules,
         plans=plans,
+        backends=backends,
         concurrency=project.concurrency(repo),
         cache=engine.cache,
         pause_when_red=engine.pause_when_red,

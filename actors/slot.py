@@ -22,6 +22,7 @@ from thrum.agents import (
     command,
     environment,
     failure,
+    key_told,
     network,
     no_change,
     preset_of,
@@ -33,7 +34,7 @@ from thrum.agents import (
 )
 from thrum.backends import Reading, Trouble
 from thrum.config import BackendConfig, RepoConfig
-from thrum.errors import ThrumError, words
+from thrum.errors import SetupError, ThrumError, words
 from thrum.failures import Failure
 from thrum.files import OutputStore, Printed, remove_tree, write_atomically
 from thrum.job import Ending, Job, Outcome
@@ -42,7 +43,7 @@ from thrum.messages.attempts import AttemptReported, RunAttempt
 from thrum.records import from_plain, to_plain
 from thrum.sandbox import Sandbox, open_sandbox
 from thrum.sessions import Sessions, prune
-from thrum.setups import Setups
+from thrum.setups import Provision, Setups
 from thrum.task import AttemptEnding
 from thrum.values import dataclass
 from thrum.workspace import Harvest, Workspace
@@ -247,7 +248,7 @@ class Slot:
         workspace.prepare(asked.start)
         place = self._work / self.repo.name / "setup-agents"
         setups = Setups(place, self.repo, sandbox, self._project.pipeline.sandbox)
-        provision = setups.provide(asked.start, workspace, stop=stop)
+        provision = _provision(setups, asked, workspace, stop)
         prompt_file = self._out / "prompt.md"
         prompt = asked.prompt
         if asked.system_prompt and not takes_system_prompt(backend):
@@ -331,11 +332,14 @@ class Slot:
 def _judged(report: AttemptReported, outcome: Outcome, reading: Reading, backend: BackendConfig) -> AttemptReported:
     """The report of a run whose end was seen, with what that and its program's words say together."""
     trouble = reading.trouble
-    failed = failure(outcome.ending, trouble, refused=provider_refused(backend, outcome.refused))
+    killed = bool(outcome.limit) and outcome.exit_code is None
+    failed = failure(outcome.ending, trouble, refused=provider_refused(backend, outcome.refused), limited=killed)
     refused = ", ".join(f"{target} ({count} times)" for target, count in outcome.refused.items())
     reasons = (
         trouble.detail if trouble else "",
+        key_told(backend, os.environ) if failed is Failure.AUTH else "",
         outcome.reason,
+        f"that is {outcome.limit} of [sandbox]" if failed is Failure.RESOURCE_LIMIT else "",
         f"the network was closed to it at {refused}" if refused and refused not in outcome.reason else "",
     )
     last_words = reading.text.strip() if preset_of(backend) else ""
@@ -349,6 +353,21 @@ def _judged(report: AttemptReported, outcome: Outcome, reading: Reading, backend
         tail=last_words[-8000:] or report.tail,
         no_change=no_change(reading),
     )
+
+
+def _provision(setups: Setups, asked: RunAttempt, workspace: Workspace, stop: threading.Event) -> Provision:
+    """What `setup_cmd` makes for the agent; of the base where the work so far broke it, so that it can be mended."""
+    try:
+        return setups.provide(asked.start, workspace, stop=stop)
+    except SetupError:
+        if asked.start == asked.base:
+            raise
+        log.warning(
+            "setup_cmd fails on the work so far; its agent gets what the base needs", extra={"task": asked.task}
+        )
+        provision = setups.provide(asked.base, workspace, stop=stop)
+        workspace.prepare(asked.start)
+        return provision
 
 
 def _pause_s(trouble: Trouble | None) -> float:

@@ -35,12 +35,17 @@ class ImportAttempt:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LookAtBranch:
+    """Find out where the branch stands now; it was red."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Turn:
     """What one step of the ledger wants: write `batch`, then send, then carry out, in this order."""
 
     batch: Batch | None
     sends: tuple[Send, ...]
-    effects: tuple[i.Effect | ImportAttempt, ...]
+    effects: tuple[i.Effect | ImportAttempt | LookAtBranch, ...]
 
 
 @dataclass(slots=True)
@@ -61,7 +66,7 @@ class Gathered:
     sends: list[Send] = field(default_factory=list)
     news: list[Send] = field(default_factory=list)
     """Streams, which are sent last: nobody waits for them."""
-    effects: list[i.Effect | ImportAttempt] = field(default_factory=list)
+    effects: list[i.Effect | ImportAttempt | LookAtBranch] = field(default_factory=list)
 
     def batch(self) -> Batch | None:
         written = (

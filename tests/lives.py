@@ -194,7 +194,7 @@ def moved(draw: Any, effect: i.MoveBranch) -> i.Input:
 def prepared(draw: Any, effect: i.PrepareAttempt) -> i.Input:
     """What becomes of a preparation."""
     if draw(st.sampled_from([False] * 5 + [True])):
-        return i.AttemptBlocked(token=effect.token, reason="no such backend")
+        return i.AttemptBlocked(token=effect.token, reason="no such backend", held=draw(st.booleans()))
     base = effect.base or "base-0"
     return i.AttemptPrepared(
         token=effect.token,
@@ -204,6 +204,7 @@ def prepared(draw: Any, effect: i.PrepareAttempt) -> i.Input:
         model="m",
         prompt_digest="p",
         system_prompt_digest="s",
+        fallbacks=draw(st.sampled_from([0, 0, 1])),
     )
 
 

@@ -12,6 +12,8 @@ from thrum.agents import (
     command,
     environment,
     failure,
+    implementers,
+    key_told,
     key_variables,
     network,
     no_change,
@@ -316,9 +318,22 @@ def test_how_a_run_ended_tells_why_unless_its_program_knows_better() -> None:
     assert failure(Ending.STOPPED, limited) is Failure.INTERRUPTED, "claude tells of a success when it is ended"
     assert failure(Ending.NOT_FOUND, None) is Failure.NOT_FOUND
     assert failure(Ending.OUTPUT_LIMIT, None) is None
+    assert failure(Ending.EXITED, vague, limited=True) is Failure.RESOURCE_LIMIT
+    assert failure(Ending.EXITED, limited, limited=True) is Failure.RATE_LIMITED
+    assert failure(Ending.EXITED, None, limited=True) is None, "it says that it was done"
+    assert failure(Ending.TIMED_OUT, vague, limited=True) is Failure.TIMED_OUT
     denied = Trouble(failure=Failure.AUTH)
     assert failure(Ending.EXITED, denied) is Failure.AUTH
     assert failure(Ending.EXITED, denied, refused=True) is Failure.UNREACHABLE
+
+
+def test_it_is_told_which_variable_has_the_key_or_should_have_it() -> None:
+    assert key_told(PRESET, ["OTHER"]).startswith("no key is set (ANTHROPIC_API_KEY")
+    assert key_told(PRESET, ["ANTHROPIC_API_KEY", "OTHER"]) == "its key is from ANTHROPIC_API_KEY"
+    own = replace(PRESET, api_key_env="WORK_KEY")
+    assert key_told(own, ["ANTHROPIC_API_KEY"]) == "no key is set (WORK_KEY)"
+    assert key_told(replace(own, env={"WORK_KEY": "x"}), []) == "its key is from WORK_KEY"
+    assert key_told(BackendConfig(name="p", command="p"), []) == ""
 
 
 def test_a_door_is_the_providers_only_where_its_model_may_be() -> None:
@@ -335,4 +350,7 @@ def test_a_door_is_the_providers_only_where_its_model_may_be() -> None:
 def test_the_backends_to_fall_back_to_follow_in_order_and_the_last_stays() -> None:
     role = RoleConfig(backend="claude-code", fallback=("mine", "file"))
     there = project(CLAUDE, PRESET, FILE, role=role)
+    assert implementers(there) == ("claude-code", "mine", "file")
+    assert implementers(project(CLAUDE, PRESET)) == ("claude-code",)
+    assert implementers(project(CLAUDE, role=role)) == ()
     assert [resolve(there, "implementer", fallbacks=n)[0] for n in range(4)] == [CLAUDE, PRESET, FILE, FILE]

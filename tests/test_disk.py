@@ -112,7 +112,7 @@ def test_a_run_that_fills_the_disk_is_ended_and_the_next_may_gather(backend: str
         assert sandbox.describe()["limits"]["disk"] == "looked at in intervals: 4 MiB, 1000000 files"
         full = run(sandbox, tmp_path / "work", "trap '' TERM; head -c 6M /dev/zero >a; exec sleep 60")
         assert (full.ending, full.exit_code, full.signal) == (Ending.EXITED, None, 9)
-        assert full.reason == "disk limit of 4 MiB reached"
+        assert (full.reason, full.limit) == ("disk limit of 4 MiB reached", "disk_limit_mb")
         gathering = run(sandbox, tmp_path / "work", "head -c 100K /dev/zero >b; sleep 1.5")
         assert gathering.ok, gathering
         assert run(sandbox, tmp_path / "work", "sleep 60").reason == "disk limit of 4 MiB reached"
@@ -121,7 +121,7 @@ def test_a_run_that_fills_the_disk_is_ended_and_the_next_may_gather(backend: str
 def test_a_run_that_writes_too_many_files_is_ended(backend: str, tmp_path: Path) -> None:
     with opened(backend, disk_limit_mb=0, disk_limit_files=500) as sandbox:
         many = run(sandbox, tmp_path / "work", "seq 600 | xargs touch; exec sleep 60")
-        assert many.reason == "disk limit of 500 files reached"
+        assert (many.reason, many.limit) == ("disk limit of 500 files reached", "disk_limit_files")
 
 
 def test_deleted_files_that_stay_open_count(backend: str, tmp_path: Path) -> None:

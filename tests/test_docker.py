@@ -253,9 +253,11 @@ def test_limits_bind_and_are_told(tmp_path: Path) -> None:
     with (made := room(tmp_path, memory_limit_mb=96, pids_limit=40, file_size_limit_mb=1)).sandbox:
         heap = made.run(PYTHON, "-c", "x = b'x' * (1 << 30)")
         assert (heap.ending, heap.reason) == (Ending.EXITED, "memory limit of 96 MiB reached")
+        assert heap.limit == "memory_limit_mb"
         forks = "import os, time\nfor n in range(99):\n    if os.fork() == 0: time.sleep(60)\n"
         bomb = made.run(PYTHON, "-c", forks.replace("    if", "    print(n, flush=True)\n    if"))
         assert bomb.reason.startswith("limit of 40 processes reached")
+        assert bomb.limit == "pids_limit"
         assert int(bomb.tail.partition("Traceback")[0].split()[-1]) == 39
         assert made.shell("head -c 3000000 /dev/zero >big; kill -XFSZ $$").reason == "file size limit of 1 MiB reached"
         assert Path(made.work, "big").stat().st_size == 1 << 20

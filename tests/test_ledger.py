@@ -8,10 +8,11 @@ import pytest
 
 from tests.desks import NOTHING, Desk
 from thrum import inputs as i
+from thrum.actors.announcements import ANNOUNCE_S
 from thrum.actors.gate_runs import GatePlan
+from thrum.actors.holds import PREPARING_FIRST_S
 from thrum.actors.landing_lock import LandingLock
-from thrum.actors.ledger import ANNOUNCE_S, NUDGE_S, SILENCE_S
-from thrum.actors.readiness import FIRST_S
+from thrum.actors.ledger import NUDGE_S, SILENCE_S
 from thrum.actors.replies import KEPT_S
 from thrum.actors.turn import ImportAttempt
 from thrum.gate import Check, CheckResult, Gate, Verdict
@@ -241,11 +242,11 @@ def test_what_one_attempt_could_not_begin_for_holds_the_others_back_until_it_is_
     assert desk.take(m.Announced)[-1].fault == "it is gone"
     desk.give(m.GrantStart(task=second))
     assert desk.task(second).token == 0, "it would only run into the same"
-    desk.after(FIRST_S)
+    desk.after(PREPARING_FIRST_S)
     assert desk.take(m.Announced)[-1].fault == ""
     desk.give(m.GrantStart(task=second))
     desk.complete(second, i.AttemptBlocked(token=1, reason="still gone"))
-    desk.after(FIRST_S)
+    desk.after(PREPARING_FIRST_S)
     assert [announced.fault for announced in desk.take(m.Announced)] == ["still gone"], "it takes longer now"
     desk.give(m.RetryTask(by="ann", task=first), id="mended")
     assert desk.take(m.Announced)[-1].fault == ""

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.lives import Life, answer, called_for, go, next_step, rules, spontaneous, well
 from thrum import inputs as i
 from thrum.errors import RefusedError, TransitionError
+from thrum.failures import Failure
 from thrum.gate import Gate, Verdict
 from thrum.pipeline import decide
 from thrum.pipeline.draft import Rules
@@ -180,6 +181,64 @@ def test_work_that_was_cut_off_is_handed_in_by_an_attempt_that_finds_nothing_lef
             assert life.task.attempts[-1].head == "head-1"
             life.take(well(life.asked[-1], Verdict.FAILED))
     assert life.task.setbacks[-1].cause == "no-change"
+
+
+@pytest.mark.parametrize("ending", [AttemptEnding.LOST, AttemptEnding.TIMED_OUT, AttemptEnding.STOPPED])
+def test_an_attempt_that_is_cut_off_hands_on_the_conflict_that_it_was_to_resolve(ending: AttemptEnding) -> None:
+    life = Life(RULES)
+    while life.task.state is not State.INTEGRATING:
+        life.take(next_step(life))
+    life.take(i.CandidateConflicted(base="base-1", start="conflict-1", paths=("x",)))
+    for token in (2, 3):
+        life.take(i.StartGranted(worker="worker.a.1"))
+        effect = next(effect for effect in reversed(life.asked) if isinstance(effect, i.PrepareAttempt))
+        assert (effect.token, effect.base, effect.start) == (token, "base-1", "conflict-1")
+        life.take(
+            i.AttemptPrepared(
+                token=token, base="base-1", start="conflict-1", backend="agent", model="", prompt_digest=""
+            )
+        )
+        life.take(i.AttemptEnded(token=token, ending=ending))
+    assert life.task.setbacks[0].cause == "conflict"
+
+
+def test_an_attempt_that_could_not_begin_or_was_held_back_has_ended_and_is_taken_up_again() -> None:
+    life = Life(RULES)
+    life.take(i.StartGranted(worker="worker.a.1"))
+    life.take(i.AttemptBlocked(token=1, reason="no disk"))
+    assert (life.task.waiting_for, life.task.stalls) == (WaitingFor.OPERATOR, 1)
+    life.now = life.task.wake_at
+    life.take(i.Woke())
+    life.take(i.StartGranted(worker="worker.a.1"))
+    life.take(i.AttemptBlocked(token=2, reason="the branch is red", held=True))
+    task = life.task
+    assert (task.state, task.waiting_for, task.slot, task.wake_at) == (State.PENDING, WaitingFor.SLOT, False, 0.0)
+    assert {attempt.ending for attempt in task.attempts} == {AttemptEnding.COULD_NOT_RUN}
+    assert (task.retries, task.interruptions, task.stalls) == (0, 0, 1)
+    assert go(life) is State.MERGED
+
+
+def test_a_refused_key_makes_the_task_wait_for_longer_each_time_and_counts_for_nothing() -> None:
+    life, waited = Life(RULES), []
+    for token in (1, 2, 3):
+        life.take(i.StartGranted(worker="worker.a.1"))
+        life.take(well(life.asked[-1], Verdict.PASSED) if token == 1 else again(token))
+        life.take(i.AttemptEnded(token=token, ending=AttemptEnding.FINISHED, failure=Failure.AUTH, reason="401"))
+        assert (life.task.state, life.task.waiting_for) == (State.PENDING, WaitingFor.OPERATOR)
+        waited.append(life.task.wake_at - life.now)
+        life.now = life.task.wake_at
+        life.take(i.Woke())
+    assert waited == [15.0, 30.0, 60.0]
+    assert (life.task.retries, life.task.interruptions) == (0, 0)
+    life.take(i.StartGranted(worker="worker.a.1"))
+    life.take(again(4))
+    assert life.task.stalls == 3, "to have begun is not to have got on"
+    life.take(i.AttemptEnded(token=4, ending=AttemptEnding.LOST))
+    assert life.task.stalls == 0
+
+
+def again(token: int) -> i.AttemptPrepared:
+    return i.AttemptPrepared(token=token, base="base-0", start="base-0", backend="agent", model="", prompt_digest="")
 
 
 def test_a_task_that_is_cancelled_before_its_attempt_was_prepared_holds_no_slot_and_asks_no_worker() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -54,6 +55,50 @@ def test_a_retry_is_told_what_failed_and_how_often_it_may_still_try() -> None:
     assert "more of it" not in text
     assert "it changes: sort.py, list.py." in text
     assert "This is retry 1 of 3." in text
+
+
+GATE = Setback(cause="gate", text="Gate `proof` failed in: verify.\ncounterexample: x = 3", token=1)
+
+
+@pytest.mark.parametrize("cause", ["timed-out", "silent", "no-change", "crashed", "resource-limit", "protocol"])
+def test_what_a_gate_found_stays_whole_until_the_next_finding_whatever_cut_the_attempts_between_short(
+    cause: str,
+) -> None:
+    cut = Setback(cause=cause, text="It came to nothing.", token=2)
+    attempts = (Attempt(token=1, base="b", files=("x",)), Attempt(token=2, base="b"), Attempt(token=3, base="b"))
+    task = replace(TASK, setbacks=(GATE, cut), attempts=attempts, retries=2)
+    text = assemble(task, diff_text="+one line")
+    assert "It came to nothing." in text
+    assert "An earlier attempt did not pass a gate. Mend what it found:\n\nGate `proof` failed" in text
+    assert "counterexample: x = 3" in text
+    assert "+one line" in text
+    found = Setback(cause="gate", text="Gate `quality` failed in: lint.", token=3)
+    text = assemble(replace(task, setbacks=(GATE, cut, found)))
+    assert "counterexample" not in text, "it passed that gate, or would not have come to this one"
+
+
+def test_a_person_s_word_stays_whole_until_that_person_sees_the_change_again() -> None:
+    word = Setback(cause="rejected", text="Use merge sort.\nAnd name it so.", token=1)
+    task = replace(TASK, setbacks=(word, replace(GATE, token=2)))
+    text = assemble(task)
+    assert text.index("counterexample") < text.index("And name it so.")
+    again = Setback(cause="rejected", text="Shorter.", token=3)
+    text = assemble(replace(task, setbacks=(*task.setbacks, again)))
+    assert "And name it so." not in text
+    assert "counterexample" not in text
+
+
+def test_an_attempt_that_was_interrupted_is_not_taken_for_the_one_that_failed() -> None:
+    lost = replace(TASK, attempts=tuple(Attempt(token=token, base="b") for token in (1, 2, 3)), setbacks=(GATE,))
+    assert "This is attempt 3. An earlier attempt did not pass a gate." in assemble(lost)
+    assert "This is attempt 2. The last attempt did not pass" in assemble(replace(lost, attempts=lost.attempts[:2]))
+
+
+def test_work_that_was_cut_off_before_anything_failed_is_shown_too() -> None:
+    attempts = (Attempt(token=1, base="b", files=("x.py",)), Attempt(token=2, base="b"))
+    text = assemble(replace(TASK, attempts=attempts), diff_text="+half of it")
+    assert "# The work so far\n\nThe work tree holds the work so far; it changes: x.py." in text
+    assert "+half of it" in text
 
 
 def test_a_cause_without_a_title_of_its_own_is_named() -> None:

@@ -276,6 +276,7 @@ def test_a_file_past_the_limit_is_cut(room: Room) -> None:
     outcome = room.run("exec head -c 3000000 /dev/zero >big")
     assert (room.work / "big").stat().st_size == 1 << 20
     assert outcome.reason == "file size limit of 1 MiB reached"
+    assert outcome.limit == "file_size_limit_mb"
 
 
 def test_descriptors_of_ours_do_not_leak_in(room: Room) -> None:
@@ -644,6 +645,7 @@ def test_a_fork_bomb_stays_small_and_is_told(limited: Room) -> None:
     )
     assert 35 <= int(outcome.tail) <= 40
     assert outcome.reason.startswith("limit of 40 processes reached")
+    assert outcome.limit == "pids_limit"
     assert limited.run(":(){ :|:& };:", wall_s=1.0).ending is not Ending.NOT_STARTED
     assert limited.run("true").ok
 
@@ -661,6 +663,7 @@ def test_a_memory_hog_is_ended_and_told(tmp_path: Path, where: str) -> None:
         assert not outcome.ok
         assert outcome.ending is Ending.EXITED
         assert outcome.reason == "memory limit of 96 MiB reached"
+        assert (outcome.exit_code, outcome.limit) == (None, "memory_limit_mb")
         assert room.run("true").ok
 
 

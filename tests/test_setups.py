@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shutil
@@ -120,8 +121,8 @@ def head(place: Place) -> str:
     return git(place.path, "rev-parse", "main")
 
 
-def gate_check(place: Place, command: str = TEST) -> CheckResult:
-    """What a gate actor says of one check."""
+def gate_check(place: Place, command: str = TEST, base: str = "") -> CheckResult:
+    """What a gate actor says of one check, on a change that is based on `base`."""
     engine = EngineConfig(worktrees_dir=str(place.directory / "work"))
     pipeline = PipelineConfig(engine=engine, sandbox=place.config)
     project = Project(directory=str(place.directory), repos=(place.repo,), pipeline=pipeline)
@@ -130,7 +131,8 @@ def gate_check(place: Place, command: str = TEST) -> CheckResult:
     check = Check(name="test", command=command, repo="repo", timeout_s=60)
     vector = {"repo": git(place.path, "rev-parse", "main")}
     try:
-        asked = RunGate(run="repo-1/1/quality/1", gate=Gate.QUALITY, checks=(check,), vector=vector)
+        bases = {"repo": base} if base else {}
+        asked = RunGate(run="repo-1/1/quality/1", gate=Gate.QUALITY, checks=(check,), vector=vector, bases=bases)
         return runner.run(asked, threading.Event()).checks[0]
     finally:
         runner.close()
@@ -220,6 +222,38 @@ def test_a_setup_that_fails_could_not_run_and_says_what_it_printed(place: Place)
     assert gate_check(place, "test -e $THRUM_SETUP/half").verdict is Verdict.PASSED
 
 
+INSTALLS_KNOWN = (
+    'grep -q "^greeting==1$" requirements.txt || { echo "no such package: $(cat requirements.txt)"; exit 3; }'
+)
+
+
+def test_a_setup_that_fails_on_the_change_alone_is_the_change_s_fault(place: Place, head: str) -> None:
+    place.repo = replace(place.repo, setup_cmd=INSTALLS_KNOWN)
+    assert gate_check(place, "true", base=head).verdict is Verdict.PASSED
+    changed = commit(place.path, {"requirements.txt": "greting==1\n"})
+    result = gate_check(place, "true", base=head)
+    assert (result.verdict, result.exit_code) == (Verdict.FAILED, None)
+    assert result.reason == "setup_cmd fails with this change, and succeeds without it"
+    assert (result.command, result.tail) == (INSTALLS_KNOWN, "no such package: greting==1\n")
+    assert gate_check(place, "true", base=changed).verdict is Verdict.COULD_NOT_RUN, "it fails on the base as well"
+    assert gate_check(place, "true").verdict is Verdict.COULD_NOT_RUN, "nobody knows"
+
+
+def test_a_setup_that_fails_on_the_base_by_now_is_the_machine_s_though_it_succeeded_before(
+    place: Place, head: str
+) -> None:
+    there = place.shown / "index"
+    there.write_text("")
+    place.repo = replace(place.repo, setup_cmd=f"cat {there} && {INSTALLS_KNOWN}")
+    assert gate_check(place, "true", base=head).verdict is Verdict.PASSED
+    commit(place.path, {"requirements.txt": "greeting==1\nanother==1\n"})
+    there.unlink()
+    result = gate_check(place, "true", base=head)
+    assert result.verdict is Verdict.COULD_NOT_RUN
+    assert "No such file" in result.reason
+    assert not list((place.directory / "work/repo/setup-gates").glob("*.control")), "what was tried out is gone"
+
+
 def test_a_setup_that_takes_too_long_is_ended(place: Place, head: str) -> None:
     place.repo = replace(place.repo, setup_cmd="echo begun; sleep 60", setup_timeout_s=0.5)
     with pytest.raises(ToolError, match="time limit") as caught:
@@ -282,3 +316,30 @@ def test_a_task_of_a_repository_with_a_setup_lands(tmp_path: Path) -> None:
             view = office.land(task)
             assert view["state"] == "merged", view
         assert len(landings(system.repo())) == 2  # the files, and the task
+
+
+BREAKS = """\
+case "$(cat "$1")" in
+    *"no such package: greting"*) echo greeting==1 > requirements.txt; echo done > done.txt ;;
+    *) echo greting==1 > requirements.txt ;;
+esac
+"""
+
+
+def test_a_change_that_breaks_the_setup_goes_back_to_its_agent_with_the_output_and_can_be_mended(
+    tmp_path: Path,
+) -> None:
+    directory = tmp_path / "project"
+    keys = f"setup_cmd = {json.dumps(INSTALLS_KNOWN)}\nlint_cmd = 'true'\ntest_cmd = 'true'\nexpect_tests = false"
+    pipeline = "[engine]\ngate_actors = 1\nmax_retries = 1"
+    for system in systems(directory, agent=BREAKS, repo_keys=keys, pipeline=pipeline):
+        commit(system.repo(), {"requirements.txt": "greeting==1\n"})
+        system.up()
+        with Office(system) as office:
+            task = office.add("Greet")
+            view = office.land(task)
+            assert (view["state"], view["retries"], len(view["attempts"])) == ("merged", 1, 2)
+            (setback,) = view["setbacks"]
+            assert "Check `lint`, `test` (no exit code, setup_cmd fails with this change" in setback["text"]
+            assert setback["text"].count("no such package: greting==1") == 1
+        assert git(system.repo(), "show", "main:requirements.txt") == "greeting==1"

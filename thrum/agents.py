@@ -102,6 +102,16 @@ def key_variables(backend: BackendConfig) -> tuple[str, ...]:
     return tuple(known.keys) if known else ()
 
 
+def key_told(backend: BackendConfig, environ: Iterable[str]) -> str:
+    """Where the backend has its key from, or should have; empty where it names none. `environ` are the names that are
+    set."""
+    names = key_variables(backend)
+    there = [name for name in names if name in {*environ, *backend.env}]
+    if there:
+        return f"its key is from {' and '.join(there)}"
+    return f"no key is set ({' or '.join(names)})" if names else ""
+
+
 def network(project: Project, backend: BackendConfig, environ: Iterable[str]) -> tuple[bool, tuple[str, ...]]:
     """Whether the agent reaches the whole network, and else what of it; `environ` are the names that are set.
 
@@ -174,6 +184,16 @@ def resolve(project: Project, role: str, *, fallbacks: int = 0) -> tuple[Backend
     return found[0], setting
 
 
+def implementers(project: Project) -> tuple[str, ...]:
+    """The names of the implementer's backends, those to fall back to behind the first; empty where one is not there."""
+    setting = project.pipeline.roles.implementer
+    behind = len(setting.fallback) if setting else 0
+    try:
+        return tuple(resolve(project, "implementer", fallbacks=number)[0].name for number in range(1 + behind))
+    except ConfigError:
+        return ()
+
+
 def wall_s(project: Project, role: RoleConfig | None, backend: BackendConfig) -> float:
     """The wall-clock limit of an attempt: the role's, else the backend's, else the budget's, else an hour."""
     own = role.timeout_secs if role else None
@@ -211,15 +231,18 @@ def provider_refused(backend: BackendConfig, refused: Iterable[str]) -> bool:
     return not hosts.isdisjoint(refused)
 
 
-def failure(ending: Ending, trouble: Trouble | None, *, refused: bool = False) -> Failure | None:
+def failure(ending: Ending, trouble: Trouble | None, *, refused: bool = False, limited: bool = False) -> Failure | None:
     """Why the run came to nothing, or was cut short: by how it ended, unless its program knows better.
 
     `refused`: our proxy closed the door to its provider, which programs take for one that does not know their key.
+    `limited`: it was killed at a limit of the sandbox.
     """
     if refused and trouble is not None and trouble.failure is Failure.AUTH:
         trouble = replace(trouble, failure=Failure.UNREACHABLE)
     told = _BY_ENDING.get(ending)
     if told is None:
+        if limited and trouble is not None and trouble.failure in _VAGUE:
+            return Failure.RESOURCE_LIMIT
         return trouble.failure if trouble else None
     if told in (Failure.TIMED_OUT, Failure.SILENT) and trouble is not None and trouble.failure not in _VAGUE:
         return trouble.failure

@@ -120,6 +120,10 @@ class SandboxError(ToolError):
     code = "sandbox"
 
 
+class SetupError(ToolError):
+    """`setup_cmd` ran and failed: it may be the commit's fault, or the machine's."""
+
+
 class StoreError(ThrumError):
     """A store cannot be read or written."""
 

@@ -57,6 +57,8 @@ class Failure(StrEnum):
     """It passed its wall-clock limit."""
     SILENT = "silent"
     """It printed nothing for longer than it may."""
+    RESOURCE_LIMIT = "resource-limit"
+    """It was ended at a limit of the sandbox: memory, processes, file size or disk."""
     INTERRUPTED = "interrupted"
     """It was ended from outside: by us, by a signal, or with the machine."""
     LOST = "lost"
@@ -86,6 +88,8 @@ class Treatment:
     """Whether it uses up one of the task's retries."""
     judged: bool = False
     """Whether work that it left is judged by the gates all the same: it may be whole, whatever the program says."""
+    holds: bool = False
+    """Whether every other attempt with this backend would come to the same: it gets no work until one tried it out."""
     fresh: bool = False
     """Whether the next attempt begins a new session, as going on with the old one would fail the same way."""
 
@@ -108,10 +112,13 @@ TREATMENTS = {
     ),
     Failure.AUTH: Treatment(
         actions=(_A.FALL_BACK, _A.ASK),
-        advice="Set the variable that holds the key where `thrum up` starts, then go on.",
+        holds=True,
+        advice="Correct the key in its variable and start `thrum up` anew with it, or have the provider accept it.",
     ),
     Failure.UNKNOWN_MODEL: Treatment(
-        actions=(_A.FALL_BACK, _A.ASK), advice="Correct the backend's model, or have the key allowed to use it."
+        actions=(_A.FALL_BACK, _A.ASK),
+        holds=True,
+        advice="Correct the backend's model, or have the key allowed to use it.",
     ),
     Failure.CONTEXT_OVERFLOW: Treatment(
         actions=(_A.FALL_BACK, _A.RETRY),
@@ -134,13 +141,16 @@ TREATMENTS = {
     ),
     Failure.NOT_FOUND: Treatment(
         actions=(_A.FALL_BACK, _A.ASK),
+        holds=True,
         advice="Install the program, or give its path as the command; mount_paths must show it to the sandbox.",
     ),
     Failure.COULD_NOT_RUN: Treatment(
         actions=(_A.ASK,), advice="Look at the reason; `thrum doctor` tells what is missing."
     ),
     Failure.MISUSED: Treatment(
-        actions=(_A.ASK,), advice="Compare the program's version with the one that the preset was tried with."
+        actions=(_A.ASK,),
+        holds=True,
+        advice="Compare the program's version with the one that the preset was tried with.",
     ),
     Failure.CRASHED: Treatment(
         actions=(_A.RETRY,), counts=True, judged=True, advice="Read the end of the attempt's output."
@@ -150,6 +160,11 @@ TREATMENTS = {
     ),
     Failure.SILENT: Treatment(
         actions=(_A.RETRY,), counts=True, advice="Raise silence_secs if the program is known to be quiet for so long."
+    ),
+    Failure.RESOURCE_LIMIT: Treatment(
+        actions=(_A.RETRY,),
+        counts=True,
+        advice="Raise the limit that its reason names, in [sandbox] of configs/pipeline.toml, or cut the task up.",
     ),
     Failure.INTERRUPTED: Treatment(actions=(_A.RETRY,), advice="Nothing: the work so far is kept and gone on with."),
     Failure.LOST: Treatment(actions=(_A.RETRY,), advice="Nothing: the work so far is kept and gone on with."),

@@ -32,14 +32,18 @@ class AttemptPrepared:
     model: str
     prompt_digest: str
     system_prompt_digest: str = ""
+    fallbacks: int = 0
+    """Which of the implementer's backends it is: 0 is the first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttemptBlocked:
-    """The attempt could not even be prepared; nobody's work, the operator's problem."""
+    """The attempt could not even be prepared; nobody's work, the operator's problem. `held`: it is prepared, but what
+    holds the whole repository back came first; it begins with the others."""
 
     token: int
     reason: str
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,10 +163,12 @@ class Rejected:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetryAsked:
-    """A person asks for a new round, or for another look at what waits for an operator."""
+    """A person asks for a new round, or for another look at what waits for an operator. `held`: something holds, or
+    held, back what is to begin in its repository, so that a task in the queue may be meant."""
 
     by: str
     feedback: str = ""
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -215,6 +221,8 @@ class PrepareAttempt:
     token: int
     base: str
     start: str
+    fallbacks: int = 0
+    """Which of the implementer's backends it gets, from 0; those that get no work now are passed over."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -71,6 +71,8 @@ class Outcome:
     """What the program tried to reach by name, was not on its allow list, and how often: `host:port` to a count."""
     reason: str = ""
     """One line for a person wherever `ending` is not EXITED with code 0."""
+    limit: str = ""
+    """The key of `[sandbox]` whose limit that is about, if it is one on memory, processes, file size or disk."""
 
     @property
     def ok(self) -> bool:

@@ -38,17 +38,22 @@ def gate_setback(result: GateResult) -> str:
     lines = [f"Gate `{result.gate}` failed in: {', '.join(check.name for check in failed)}."]
     if passed:
         lines.append(f"Passed: {', '.join(passed)}.")
-    share = max(1000, 2 * _TAIL_CHARS // max(1, len(failed)))
-    return "\n".join([*lines, *(_failed_check(check, share) for check in failed)])
+    alike: dict[tuple[str, ...], list[CheckResult]] = {}
+    for check in failed:
+        alike.setdefault((check.command, check.reason, check.details, check.head, check.tail), []).append(check)
+    share = max(1000, 2 * _TAIL_CHARS // max(1, len(alike)))
+    return "\n".join([*lines, *(_failed_check(checks, share) for checks in alike.values())])
 
 
-def _failed_check(check: CheckResult, limit_chars: int) -> str:
+def _failed_check(checks: Sequence[CheckResult], limit_chars: int) -> str:
+    """What is told of checks that failed alike, as all do that lack what `setup_cmd` was to make."""
+    check, names = checks[0], ", ".join(f"`{check.name}`" for check in checks)
     both = f"{check.head}\n[…]\n{check.tail}" if check.head else check.tail
     output = trimmed(plain_text(both).strip(), limit_chars) or "(it printed nothing)"
     details = trimmed(plain_text(check.details).strip(), limit_chars)
     ended = f"exit code {check.exit_code}" if check.exit_code is not None else "no exit code"
     told = ", ".join(dict.fromkeys(filter(None, (ended, check.reason))))
-    lines = [f"\nCheck `{check.name}` ({told}), command: {check.command}"]
+    lines = [f"\nCheck {names} ({told}), command: {check.command}"]
     if check.tests is not None and check.tests.failing:
         lines.append(f"Failing tests: {_some(check.tests.failing)}.")
     lines += filter(None, [_on_base(check), details])
@@ -87,7 +92,7 @@ def assemble(task: Task, *, role_text: str = "", repo_text: str = "", diff_text:
         task.description.strip(),
         _about(repo_text),
         _history(task, max_retries),
-        _work_so_far(diff_text),
+        _work_so_far(task, diff_text),
         _RULES,
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -96,33 +101,53 @@ def assemble(task: Task, *, role_text: str = "", repo_text: str = "", diff_text:
 def _history(task: Task, max_retries: int) -> str:
     if not task.setbacks:
         return ""
-    last = task.setbacks[-1]
-    parts = [f"# What happened so far\n\nThis is attempt {len(task.attempts)}. {_title(last)}\n\n{last.text.strip()}"]
-    earlier = task.setbacks[:-1]
+    *before, last = task.setbacks
+    whole = _standing(task.setbacks)
+    previous = task.attempts[-2].token if len(task.attempts) > 1 else 0
+    who = "The last attempt" if last.token in (0, previous) else "An earlier attempt"
+    number = f"This is attempt {len(task.attempts)}."
+    parts = [f"# What happened so far\n\n{number} {_title(last, who)}\n\n{last.text.strip()}"]
+    for setback in reversed(before):
+        if setback in whole:
+            title = f"Still to be seen to, as far as the work tree does not do so already. {_title(setback)}"
+            parts.append(f"{title}\n\n{setback.text.strip()}")
+    earlier = [setback for setback in before if setback not in whole]
     if earlier:
         parts.append("Earlier attempts at this task:\n" + "\n".join(_line(setback) for setback in earlier))
-    files = next((attempt.files for attempt in reversed(task.attempts[:-1]) if attempt.files), ())
-    if files:
-        parts.append(f"The work tree holds the work so far; it changes: {_some(files)}.")
     if task.retries:
         parts.append(f"This is retry {task.retries} of {max_retries}.")
     return "\n\n".join(parts)
 
 
-def _work_so_far(diff: str) -> str:
+_OF_THE_WORK = frozenset({"gate", "rejected", "protected", "conflict"})
+"""Causes that say what is wrong with the work; the others say how an attempt ended."""
+
+
+def _standing(setbacks: Sequence[Setback]) -> tuple[Setback, ...]:
+    """What the next attempt must know whole: the last word on the work, whatever came after it, and a person's last
+    word, which stands until that person sees the change again."""
+    of_the_work = [setback for setback in setbacks if setback.cause in _OF_THE_WORK]
+    by_people = [setback for setback in setbacks if setback.cause == "rejected"]
+    return (*of_the_work[-1:], *by_people[-1:])
+
+
+def _work_so_far(task: Task, diff: str) -> str:
+    files = next((attempt.files for attempt in reversed(task.attempts[:-1]) if attempt.files), ())
+    there = f"The work tree holds the work so far; it changes: {_some(files)}." if files else ""
     shown = trimmed(diff.strip("\n"), _DIFF_CHARS)
-    return f"# The work so far\n\n```diff\n{shown}\n```" if shown else ""
+    parts = [part for part in (there, f"```diff\n{shown}\n```" if shown else "") if part]
+    return "\n\n".join(["# The work so far", *parts]) if parts else ""
 
 
-def _title(setback: Setback) -> str:
+def _title(setback: Setback, who: str = "An earlier attempt") -> str:
     titles = {
-        "gate": "The last attempt did not pass a gate. Mend what it found:",
+        "gate": f"{who} did not pass a gate. Mend what it found:",
         "rejected": "A person looked at the change and asks for this:",
-        "protected": "The last attempt changed what it may not.",
+        "protected": f"{who} changed what it may not.",
         "conflict": "The change conflicts with what landed meanwhile.",
-        "no-change": "The last attempt changed nothing.",
+        "no-change": f"{who} changed nothing.",
     }
-    return titles.get(setback.cause, f"The last attempt ended early ({setback.cause}).")
+    return titles.get(setback.cause, f"{who} ended early ({setback.cause}).")
 
 
 def _line(setback: Setback) -> str:

@@ -16,11 +16,11 @@ from pathlib import Path
 
 from thrum.checks import first_program
 from thrum.config import RepoConfig, SandboxConfig
-from thrum.errors import ToolError
+from thrum.errors import SetupError, ToolError
 from thrum.files import Lock, remove_tree, write_atomically
 from thrum.gate import Command
 from thrum.git.repository import Repository
-from thrum.job import Job
+from thrum.job import Ending, Job
 from thrum.records import to_plain
 from thrum.sandbox import Sandbox
 from thrum.values import dataclass
@@ -83,7 +83,8 @@ class Setups:
         `stop` ends the command when it is set.
 
         Raises:
-            ToolError: the command failed; its output is in the error. Nothing half-made is ever used.
+            SetupError: the command failed; its output is in the error. Nothing half-made is ever used.
+            ToolError: it could not be run, or was stopped.
         """
         if not self._repo.setup_cmd:
             return Provision(env={})
@@ -99,6 +100,27 @@ class Setups:
                     workspace.prepare(commit)
                 write_atomically(done, source.encode())
         return Provision(readable=(str(place),), env={"THRUM_SETUP": str(place)})
+
+    def works_on(self, commit: str, workspace: Workspace, *, stop: threading.Event | None = None) -> bool:
+        """Whether the command succeeds on the commit as things are now, whatever was made before: what it makes is
+        thrown away. Leaves the workspace clean at the commit.
+
+        Raises:
+            ToolError: it could not be run, or was stopped.
+        """
+        name = f"{self._key(commit)}.control"
+        place = self._directory / name
+        self._directory.mkdir(parents=True, exist_ok=True)
+        with Lock(self._directory / f"{name}.lock", kind="setup").acquire(deadline_s=self._repo.setup_timeout_s):
+            workspace.prepare(commit)
+            try:
+                self._make(place, commit, workspace, stop)
+            except SetupError:
+                return False
+            finally:
+                remove_tree(place)
+                workspace.prepare(commit)
+        return True
 
     def _make(self, place: Path, commit: str, workspace: Workspace, stop: threading.Event | None) -> None:
         remove_tree(place)
@@ -117,7 +139,8 @@ class Setups:
         )
         outcome = self._sandbox.run(job, stop=stop)
         if not outcome.ok:
-            raise ToolError(
+            failed = outcome.ending not in (Ending.NOT_FOUND, Ending.NOT_STARTED, Ending.STOPPED)
+            raise (SetupError if failed else ToolError)(
                 f"setup_cmd of {self._repo.name} failed: {outcome.reason}\n{outcome.tail[-2000:]}",
                 command=job.argv,
                 exit_code_seen=outcome.exit_code,

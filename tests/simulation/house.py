@@ -230,8 +230,11 @@ class Simulation:
         definitions = {gate: plan.definition for gate, plan in plans.items()}
         return Setup(
             repo=repo,
-            rules=Rules(approvers=rules.approvers, void_on_overlap=rules.void_on_overlap, definitions=definitions),
+            rules=Rules(
+                approvers=rules.approvers, void_on_overlap=rules.void_on_overlap, definitions=definitions, fallbacks=1
+            ),
             plans=plans,
+            backends=("agent", "spare"),
             concurrency=concurrency,
             pool=f"pool:{GateProcess.POOL}",
             integration_set=self._set_of(repo),

@@ -164,7 +164,13 @@ class RepoProcess(Process):
         self.git.pin(ref, base)
         self._may_die("base pinned")
         return i.AttemptPrepared(
-            token=effect.token, base=base, start=effect.start or base, backend="agent", model="", prompt_digest=""
+            token=effect.token,
+            base=base,
+            start=effect.start or base,
+            backend=self.ledger.setup.backends[effect.fallbacks],
+            model="",
+            prompt_digest="",
+            fallbacks=effect.fallbacks,
         )
 
     def _import_attempt(self, effect: ImportAttempt) -> i.Input:

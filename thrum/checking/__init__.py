@@ -17,10 +17,10 @@ from pathlib import Path
 from thrum.checking import commands, provers
 from thrum.checking.fingerprint import fingerprint
 from thrum.checking.rooms import Room, Rooms
-from thrum.checking.turn import Turn, text_of
+from thrum.checking.turn import TAIL_CHARS, Turn, text_of
 from thrum.checks import missing_tool, programs, simple_commands, startable
 from thrum.config import Project
-from thrum.errors import ThrumError, words
+from thrum.errors import SetupError, ThrumError, words
 from thrum.files import OutputStore, remove_tree
 from thrum.gate import Check, CheckResult, Gate, Verdict
 from thrum.messages.gates import GateReported, RunGate
@@ -41,6 +41,8 @@ class CheckRunner:
         self._outputs = outputs
         self._directory = directory
         # As many steps at once as there are processors for them, but always two: each in a lane of its own.
+        self._controls: dict[tuple[str, str], bool] = {}
+        """Whether `setup_cmd` succeeds on a base, by the gate run for which that was tried out and the commit."""
         width = max(2, len(os.sched_getaffinity(0)))
         self._lanes = [Rooms(project, directory / str(n), f"{owner}.{n}") for n in range(1, width + 1)]
 
@@ -111,6 +113,8 @@ class CheckRunner:
             turn.room.workspace.prepare(turn.commit)
             result = provers.prove(turn) if check.prover else commands.run(turn)
             return replace(result, fingerprint=dependence if result.verdict is Verdict.PASSED else "")
+        except SetupError as error:
+            return self._without_setup(asked, check, rooms, error, stop, began)
         except (ThrumError, OSError) as error:
             reason = words(error)
         except Exception as error:  # else one check would take down every gate actor that tries it, one by one
@@ -134,6 +138,28 @@ class CheckRunner:
             place=place,
             output_dir=output_dir,
             stop=stop,
+        )
+
+    def _without_setup(
+        self, asked: RunGate, check: Check, rooms: Rooms, error: SetupError, stop: threading.Event, began: float
+    ) -> CheckResult:
+        """What a failed setup means: where it succeeds on the base, the change broke it, and its agent can mend it."""
+        room, base = rooms.room(check.repo), asked.bases.get(check.repo, "")
+        control = asked.run.rpartition("/")[0], base
+        try:
+            if base and control not in self._controls:
+                self._controls = {control: room.setups.works_on(base, room.workspace, stop=stop)}
+        except (ThrumError, OSError) as why:
+            return _could_not_run(check, f"{words(error)}; on the base: {words(why)}", time.monotonic() - began)
+        if not self._controls.get(control):
+            return _could_not_run(check, words(error), time.monotonic() - began)
+        return CheckResult(
+            name=check.name,
+            verdict=Verdict.FAILED,
+            duration_s=time.monotonic() - began,
+            reason="setup_cmd fails with this change, and succeeds without it",
+            command=text_of(room.repo.setup_cmd),
+            tail=error.output[-TAIL_CHARS:],
         )
 
     def _dependence(self, room: Room, check: Check, provision: Provision) -> str:

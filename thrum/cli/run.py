@@ -29,7 +29,7 @@ ANSWER_S = 30.0
 SHOWN = 20
 """How many tasks of a kind the summary names; with --json all are there."""
 
-_TELLING = ("attempt-blocked", "gate-blocked", "landing-blocked", "deferred", "interrupted")
+_TELLING = ("attempt-blocked", "held-back", "fell-back", "gate-blocked", "landing-blocked", "deferred", "interrupted")
 """Events that are told although the task stays in its state."""
 
 

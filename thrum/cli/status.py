@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from thrum.config import Project
 
 ANSWER_S = 5.0
+_LOOK_AGAIN = "it is tried again by and by; at once after `thrum task retry ID` of any task there, or `thrum reload`"
 
 
 @click.command(cls=Command)
@@ -99,13 +100,16 @@ def _ask(view: dict[str, Any], state: dict[str, Any], flags: list[dict[str, str]
     with Client(state["endpoint"]) as client:
         view["schedule"] = _answer(client, "scheduler", GetSchedule(), flags) if "scheduler" not in gone else None
         held = (view["schedule"] or {"faults": {}})["faults"]
-        flags += [_flag(f"nothing begins in {repo}: {why}") for repo, why in held.items()]
+        flags += [_flag(f"nothing begins in {repo}: {why}", _LOOK_AGAIN) for repo, why in held.items()]
         for name in names:
             repo = name.removeprefix("repo.")
             row = None if name in gone else _answer(client, name, GetRepoStatus(), flags)
             for check, commit in (row["red"] if row else {}).items():
                 text = f"{repo} is red: {check} fails on {commit[:12]}, which its tasks are based on"
                 flags.append(_flag(text, f"`thrum gate run --repo {repo} --commit {commit[:12]}` shows how"))
+            if repo not in held:
+                passed_over = (row or {}).get("passed_over", {})
+                flags += [_flag(f"{repo} passes over {why}", _LOOK_AGAIN) for why in passed_over.values()]
             fault = error_view("error", gone[name], "") if name in gone else None
             view["repos"].append(row if row is not None else {"repo": repo, "error": fault})
 

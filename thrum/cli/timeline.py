@@ -64,6 +64,8 @@ _SENTENCES: dict[str, Callable[[Data], str]] = {
     "attempt-started": lambda d: f"attempt {d['token']} by {d['backend']} on {_sha(d['base'])}",
     "attempt-ended": _attempt_ended,
     "attempt-blocked": lambda d: f"could not start{_because(d['reason'])}",
+    "held-back": lambda d: f"held back before it began{_because(d['reason'])}",
+    "fell-back": lambda d: f"on to the next backend{_because(d['reason'])}",
     "attempt-stopped": lambda d: f"attempt {d['token']} stopped",
     "submitted": lambda d: f"submitted {_sha(d['head'])}",
     "gate-started": lambda d: f"gate {d['gate']} started",

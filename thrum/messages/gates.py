@@ -24,6 +24,9 @@ class RunGate(Message):
     fixture: str = ""
     tree: str = ""
     """The tree of the commit; empty where it is not known."""
+    bases: dict[str, str] = field(default_factory=dict)
+    """For the repository that is changed: the commit that the change is based on. A `setup_cmd` that fails, and
+    succeeds there, is the change's fault."""
     known: dict[str, CheckResult] = field(default_factory=dict)
     """By name, checks that passed on this tree before: taken over where their fingerprint is still true."""
     probe: bool = False

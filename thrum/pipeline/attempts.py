@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import assert_never
+from typing import Any, assert_never
 
 from thrum import inputs as i
 from thrum.failures import Action, Failure
@@ -55,16 +55,34 @@ def attempt_prepared(draft: Draft, given: i.AttemptPrepared) -> None:
         system_prompt_digest=given.system_prompt_digest,
     )
     data = {"token": given.token, "base": given.base, "start": given.start, "backend": given.backend}
-    draft.step(Step.START, "attempt-started", data, attempts=with_attempt(task, attempt), stalls=0)
+    # Backends that were passed over stay so in this round: the task goes on where it has a session.
+    fallbacks = max(task.fallbacks, given.fallbacks)
+    draft.step(Step.START, "attempt-started", data, attempts=with_attempt(task, attempt), fallbacks=fallbacks)
     draft.want(i.BeginAttempt(task=task.id, token=given.token))
 
 
 def attempt_blocked(draft: Draft, given: i.AttemptBlocked) -> None:
-    if _being_prepared(draft.task, given.token):
-        _stall_attempt(draft, given.reason)
+    task = draft.task
+    if not _being_prepared(task, given.token):
+        return
+    ending = AttemptEnding.COULD_NOT_RUN
+    attempts = with_attempt(task, replace(latest(task), ending=ending, reason=given.reason, ended_at=draft.now))
+    if given.held:
+        data = {"reason": given.reason}
+        draft.step(
+            Step.DEFER,
+            "held-back",
+            data,
+            slot=False,
+            waiting_for=WaitingFor.SLOT,
+            stalls=task.stalls,
+            attempts=attempts,
+        )
+    else:
+        _stall_attempt(draft, given.reason, attempts=attempts)
 
 
-def _stall_attempt(draft: Draft, reason: str) -> None:
+def _stall_attempt(draft: Draft, reason: str, **changes: Any) -> None:
     """The attempt cannot run for a reason that only an operator can mend: no retry is used up."""
     wait_s = pause_after(draft.task.stalls)
     draft.step(
@@ -76,6 +94,7 @@ def _stall_attempt(draft: Draft, reason: str) -> None:
         reason=reason,
         stalls=draft.task.stalls + 1,
         wake_at=draft.now + wait_s,
+        **changes,
     )
 
 
@@ -203,6 +222,15 @@ def _judge_work(draft: Draft, given: i.AttemptEnded, *, changed: bool) -> None:
         send_back(draft, "no-change", "The attempt left no change behind. " + _words(given))
 
 
+_CUT = "The attempt was ended before it was done."
+_TOLD = {
+    **dict.fromkeys((Failure.TIMED_OUT, Failure.SILENT, Failure.BUDGET, Failure.CONTEXT_OVERFLOW), _CUT),
+    Failure.RESOURCE_LIMIT: f"{_CUT} It, or what it started, used more of the machine than it may. Go about it with "
+    "less: run fewer things at once, make and keep less data.",
+}
+"""What the next attempt is told first of these."""
+
+
 def _treat(draft: Draft, given: i.AttemptEnded, failure: Failure) -> None:
     """The first thing that can be done about a failure."""
     task, treatment = draft.task, failure.treatment
@@ -221,9 +249,8 @@ def _treat(draft: Draft, given: i.AttemptEnded, failure: Failure) -> None:
                 _stall_attempt(draft, reason)
                 return
             case Action.RETRY if treatment.counts:
-                cut = failure in (Failure.TIMED_OUT, Failure.SILENT, Failure.BUDGET, Failure.CONTEXT_OVERFLOW)
-                told = "was ended before it was done" if cut else f"came to nothing ({failure})"
-                send_back(draft, failure.value, f"The attempt {told}. {_words(given)}")
+                told = _TOLD.get(failure, f"The attempt came to nothing ({failure}).")
+                send_back(draft, failure.value, f"{told} {_words(given)}")
                 return
             case Action.RETRY:
                 _interrupt(draft, reason)

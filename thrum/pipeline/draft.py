@@ -81,8 +81,13 @@ class Draft:
         )
 
     def step(self, step: Step, kind: str, data: dict[str, Any] | None = None, **changes: Any) -> None:
-        """Take a transition; unless said otherwise, the task then waits for nothing and wakes for nothing."""
+        """Take a transition; unless said otherwise, the task then waits for nothing and wakes for nothing.
+
+        It got on, so that its next stall is a first one; to claim and to start an attempt is to try, not to get on.
+        """
         defaults: dict[str, Any] = {"waiting_for": WaitingFor.NONE, "reason": "", "wake_at": 0.0}
+        if step not in (Step.CLAIM, Step.START):
+            defaults["stalls"] = 0
         self.record(kind, data, **{**defaults, **changes, "state": after(self.task.state, step)})
 
     def want(self, effect: i.Effect) -> None:

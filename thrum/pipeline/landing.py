@@ -36,7 +36,6 @@ def candidate_built(draft: Draft, given: i.CandidateBuilt) -> None:
         {"base": given.base, "commit": given.commit, "tree": given.tree, "vector": given.vector},
         candidate=candidate,
         gates=attempt_results,
-        stalls=0,
     )
     go_on(draft)
 

@@ -31,19 +31,22 @@ def next_attempt(draft: Draft, worker: str, **changes: Any) -> None:
         draft.step(Step.CLAIM, "claimed", {"token": token, "worker": worker}, **changes)
     else:
         draft.record("claimed", {"token": token, "worker": worker}, waiting_for=WaitingFor.NONE, reason="", **changes)
-    draft.want(i.PrepareAttempt(task=task.id, token=token, base=base, start=start))
+    draft.want(i.PrepareAttempt(task=task.id, token=token, base=base, start=start, fallbacks=task.fallbacks))
 
 
 def _origin(task: Task) -> tuple[str, str]:
     """Base and start of the next attempt: it goes on from the work so far, on the base that it now belongs to.
 
-    Empty strings mean the branch's tip, for a task that nothing was done on yet.
+    An attempt that added nothing hands on what it started from, which may be a candidate that was sent back. Empty
+    strings mean the branch's tip, for a task that nothing was done on yet.
     """
     if task.candidate is not None:
         return task.candidate.base, task.candidate.commit
     for attempt in reversed(task.attempts):
         if attempt.head:
             return attempt.base, attempt.head
+        if attempt.start != attempt.base:
+            return attempt.base, attempt.start
     return "", ""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from thrum import inputs as i
 from thrum.errors import RefusedError
-from thrum.pipeline.attempts import with_worker
+from thrum.pipeline.attempts import wants_slot, with_worker
 from thrum.pipeline.draft import Draft, latest, protected_files
 from thrum.pipeline.moves import back_to_agent, is_landing
 from thrum.pipeline.resumption import look_again
@@ -75,6 +75,9 @@ def retry_asked(draft: Draft, given: i.RetryAsked) -> None:
         draft.record("retry-asked", {"by": given.by})
         look_again(draft)
         return
+    if given.held and wants_slot(task):
+        draft.record("retry-asked", {"by": given.by})
+        return
     if task.state not in (State.FAILED, State.CANCELLED):
         raise RefusedError(
             f"{task.id} is {task.state}; only a task that failed, was cancelled or waits for an operator can be retried"
@@ -95,7 +98,6 @@ def retry_asked(draft: Draft, given: i.RetryAsked) -> None:
         interruptions=0,
         waited_s=0.0,
         fallbacks=0,
-        stalls=0,
         setbacks=setbacks,
         approvals=(),
     )

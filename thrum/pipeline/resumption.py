@@ -52,7 +52,10 @@ def recovered(draft: Draft) -> None:
             if attempt.backend:
                 draft.want(i.BeginAttempt(task=task.id, token=task.token))
             else:
-                draft.want(i.PrepareAttempt(task=task.id, token=task.token, base=attempt.base, start=attempt.start))
+                base, start = attempt.base, attempt.start
+                draft.want(
+                    i.PrepareAttempt(task=task.id, token=task.token, base=base, start=start, fallbacks=task.fallbacks)
+                )
         case State.CANCELLED if task.slot:
             attempt = latest(task)
             draft.want(i.EndAttempt(task=task.id, token=attempt.token, worker=attempt.worker))

@@ -30,7 +30,7 @@ from thrum.sandbox import marks, process, seccomp
 from thrum.sandbox.bubble import Bubble, Status
 from thrum.sandbox.cgroup import Group, Hits, Limits
 from thrum.sandbox.disk import Disk
-from thrum.sandbox.endings import ended_by_itself
+from thrum.sandbox.endings import ended_by_itself, limit_met, out_of_memory, too_many_processes
 from thrum.sandbox.mounts import (
     ETC_DIRECTORIES,
     ETC_FILES,
@@ -328,20 +328,20 @@ class Bubblewrap:
         """The outcome of the program, from that of bubblewrap."""
         if outcome.ending is not Ending.EXITED:
             return outcome
-        out_of_memory = after.memory > before.memory
-        if not launch.status.ran and not out_of_memory and outcome.signal is None:
+        starved = after.memory > before.memory
+        if not launch.status.ran and not starved and outcome.signal is None:
             said = outcome.tail.strip() or f"bubblewrap: {outcome.reason}"
             return replace(outcome, ending=Ending.NOT_STARTED, exit_code=None, reason=said.splitlines()[-1])
         number = outcome.signal or ((outcome.exit_code or 0) - 128)
         if number in ENDS_A_PROGRAM:
-            outcome = replace(outcome, exit_code=None, signal=number)
-            outcome = replace(outcome, reason=ended_by_itself(launch, None, number))
+            reason, limit = ended_by_itself(launch, None, number), limit_met(launch, number)
+            outcome = replace(outcome, exit_code=None, signal=number, reason=reason, limit=limit)
         if outcome.ok:
             return outcome
-        if out_of_memory:
-            return replace(outcome, reason=f"memory limit of {self._config.memory_limit_mb} MiB reached")
+        if starved:
+            return out_of_memory(outcome, self._config)
         if after.pids > before.pids:
-            return replace(outcome, reason=f"limit of {self._config.pids_limit} processes reached; {outcome.reason}")
+            return too_many_processes(outcome, self._config)
         return outcome
 
 

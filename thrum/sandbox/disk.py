@@ -85,6 +85,8 @@ class Watch:
     ) -> None:
         self.reason = ""
         """Which limit was passed, for a person; empty for none."""
+        self.limit = ""
+        """The configuration's key for it."""
         self.found = Usage()
         """What the last look found, or the part of it that passed a limit."""
         self._limits = limits
@@ -141,10 +143,10 @@ class Watch:
         for _ in counted.steps(self._space):
             self.found = counted.usage
             if self._most_bytes and counted.size_bytes > self._most_bytes:
-                self.reason = f"disk limit of {self._limits.megabytes} MiB reached"
+                self.limit, self.reason = "disk_limit_mb", f"disk limit of {self._limits.megabytes} MiB reached"
                 return True
             if self._most_files and counted.files > self._most_files:
-                self.reason = f"disk limit of {self._limits.files} files reached"
+                self.limit, self.reason = "disk_limit_files", f"disk limit of {self._limits.files} files reached"
                 return True
             if self._over.is_set():
                 return False

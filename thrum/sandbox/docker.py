@@ -32,7 +32,7 @@ from thrum.sandbox import arguments, homes, marks, process, profile
 from thrum.sandbox.bubblewrap import ENDS_A_PROGRAM, HOME, UID, USER
 from thrum.sandbox.container import FIRST, Container, Feed, Status
 from thrum.sandbox.disk import Disk
-from thrum.sandbox.endings import ended_by_itself
+from thrum.sandbox.endings import ended_by_itself, limit_met, out_of_memory, too_many_processes
 from thrum.sandbox.engine import LIFE, OWNER, find_engine
 from thrum.sandbox.mounts import Mount, plan, refuse_private
 
@@ -376,16 +376,16 @@ class Docker:
             return replace(outcome, ending=Ending.NOT_STARTED, exit_code=None, signal=None, reason=reason)
         number = outcome.signal or ((outcome.exit_code or 0) - 128)
         if number in ENDS_A_PROGRAM:
-            outcome = replace(outcome, exit_code=None, signal=number)
-            outcome = replace(outcome, reason=ended_by_itself(launch, None, number))
+            reason, limit = ended_by_itself(launch, None, number), limit_met(launch, number)
+            outcome = replace(outcome, exit_code=None, signal=number, reason=reason, limit=limit)
         if outcome.ok or (launch.disk and launch.disk.reason):
             return outcome
         hits = status.hits
         # With scratch space full, the first process itself may get no more memory to tell of it.
         if hits[0] if hits else self._engine.ran_out_of_memory(launch.name, began_at):
-            return replace(outcome, reason=f"memory limit of {self._config.memory_limit_mb} MiB reached")
+            return out_of_memory(outcome, self._config)
         if hits is None:
             return replace(outcome, reason=f"the container ended before its program; {outcome.reason}")
         if hits[1]:
-            return replace(outcome, reason=f"limit of {self._config.pids_limit} processes reached; {outcome.reason}")
+            return too_many_processes(outcome, self._config)
         return outcome

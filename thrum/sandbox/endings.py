@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import resource
 import signal
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from thrum.config import SandboxConfig
 from thrum.job import Ending, Job, Outcome
 from thrum.sandbox.capture import Capture
 
@@ -29,6 +31,7 @@ def outcome_of(
         tail=capture.tail,
         output_bytes=capture.total_bytes,
         reason=_limit_told(job, ending) if ending else ended_by_itself(launch, exit_code, number),
+        limit="" if ending else limit_met(launch, number),
     )
 
 
@@ -53,6 +56,24 @@ def ended_by_itself(launch: Launch, exit_code: int | None, number: int | None) -
     if number is not None:
         return f"killed by {signal_name(number)}"
     return f"exit code {exit_code}" if exit_code else ""
+
+
+def limit_met(launch: Launch, number: int | None) -> str:
+    """The key of `[sandbox]` whose limit is behind the end by that signal; empty where none is."""
+    if launch.disk is not None and launch.disk.reason:
+        return launch.disk.limit
+    return "file_size_limit_mb" if number == signal.SIGXFSZ else ""
+
+
+def out_of_memory(outcome: Outcome, config: SandboxConfig) -> Outcome:
+    """The outcome of a run that ended badly after something of it was killed for memory."""
+    return replace(outcome, reason=f"memory limit of {config.memory_limit_mb} MiB reached", limit="memory_limit_mb")
+
+
+def too_many_processes(outcome: Outcome, config: SandboxConfig) -> Outcome:
+    """The outcome of a run that ended badly after it was refused a process."""
+    reason = f"limit of {config.pids_limit} processes reached; {outcome.reason}"
+    return replace(outcome, reason=reason, limit="pids_limit")
 
 
 def signal_name(number: int) -> str:
