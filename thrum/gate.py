@@ -88,7 +88,8 @@ class Artifact:
     sha256: str = ""
     """Its digest, where it must be just that."""
     compare: Command = ""
-    """A command that exits 0 where `{artifact}` is as it should be; it runs as the step does."""
+    """A command that exits 0 where `{artifact}` is as it should be. It sees copies of the artifacts made so far, and
+    checkouts made anew: nothing that the step could have written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -357,6 +357,9 @@ UNSEEN = tuple(
     )
 )
 
+WRONG_SUM = TAKE.replace("str(added", "str(1 + added")
+"""Right in its tests. No line beside those that good changes touch: it would conflict with them."""
+
 NEIGHBOURS = (
     Change(
         name="another-name-for-the-neighbour",
@@ -396,9 +399,25 @@ NEIGHBOURS = (
     Change(
         name="a-wrong-sum-of-real-data",
         repo="taker",
-        files={"take.py": TAKE.replace('reading["n"]', 'min(reading["n"], 9)')},
+        files={"take.py": WRONG_SUM},
         stopped="integration: take",
         said="sum.txt is not as expected",
+    ),
+    *(
+        Change(
+            name=name,
+            repo="taker",
+            files={"take.py": f"{WRONG_SUM}    folder = pathlib.Path(sys.argv[1])\n    {rewrites}\n"},
+            stopped="integration: take",
+            said="sum.txt is not as expected",
+        )
+        for name, rewrites in (
+            ("a-step-that-rewrites-its-judge", 'pathlib.Path("judge.py").write_text("")'),
+            (
+                "a-step-that-rewrites-what-it-is-compared-with",
+                '(folder / "readings.json").write_text(\'{"all": {"n": \' + (folder / "sum.txt").read_text() + "}}")',
+            ),
+        )
     ),
 )
 
