@@ -13,6 +13,7 @@ from thrum.fence import MODULES, PROTECTED
 from thrum.globs import chosen, matched, matches, matching
 from thrum.protection import command_paths, patterns_of, protected
 from thrum.records import from_plain
+from thrum.task import Attempt
 
 
 @pytest.mark.parametrize(
@@ -166,6 +167,11 @@ def test_files_are_chosen_once_and_idle_globs_are_told() -> None:
     assert chosen([], files) == ((), ())
 
 
+def changed(*files: str, **kinds: tuple[str, ...]) -> Attempt:
+    """An attempt that changed these files."""
+    return Attempt(token=1, base="base", files=files, **kinds)
+
+
 @pytest.mark.parametrize(
     ("file", "shadows"),
     [
@@ -186,14 +192,24 @@ def test_files_are_chosen_once_and_idle_globs_are_told() -> None:
     ],
 )
 def test_a_file_in_place_of_a_module_of_python_is_protected(file: str, shadows: bool) -> None:
-    assert protected([file], [], [MODULES]) == ((file,) if shadows else ())
-    assert protected([file], [], ["*.v"]) == ()
+    assert protected(changed(file), [MODULES]) == ((file,) if shadows else ())
+    assert protected(changed(file), ["*.v"]) == ()
 
 
 def test_links_are_protected_by_what_they_are_and_told_in_the_order_of_the_files() -> None:
-    files = ["a.py", "b", "conftest.py"]
-    assert protected(files, ["b"], PROTECTED) == ("b", "conftest.py")
-    assert protected(files, ["b"], ["**/conftest.py"]) == ("conftest.py",)
+    change = changed("a.py", "b", "conftest.py", links=("b",))
+    assert protected(change, PROTECTED) == ("b", "conftest.py")
+    assert protected(change, ["**/conftest.py"]) == ("conftest.py",)
+
+
+def test_rewritten_obligations_are_protected_unless_told_otherwise() -> None:
+    change = changed("a.smt2", "b.smt2", rewritten=("a.smt2",))
+    assert protected(change, PROTECTED) == ("a.smt2",)
+    assert protected(change, ["**/conftest.py"]) == ()
+
+
+def test_what_a_secret_was_written_to_is_protected_whatever_is_told() -> None:
+    assert protected(changed("a.py", "b.py", leaks=("b.py",)), []) == ("b.py",)
 
 
 # --- What commands name -----------------------------------------------------------------------------------------------
@@ -258,5 +274,5 @@ def test_they_are_protected_where_the_patterns_say_so() -> None:
         for name, keys in (("one", {}), ("own", {"protect": ["*.v"]}))
     )
     project = Project(directory="/srv", repos=(one, own), pipeline=PipelineConfig())
-    assert protected(["a.py", "tools/test.sh"], [], patterns_of(project, one)) == ("tools/test.sh",)
+    assert protected(changed("a.py", "tools/test.sh"), patterns_of(project, one)) == ("tools/test.sh",)
     assert patterns_of(project, own) == ("*.v",)

@@ -8,8 +8,10 @@ MODULES = "<modules of Python>"
 """In `protect`: files that Python would import in place of its standard library or of a test runner."""
 COMMANDS = "<scripts of commands>"
 """In `protect`: the scripts and settings of the repository that its configured commands name."""
+OBLIGATIONS = "<obligations>"
+"""In `protect`: files that `[repo.proof]` names, where they are changed or deleted; a new one takes nothing away."""
 PROTECTED = (
-    *(LINKS, MODULES, COMMANDS),
+    *(LINKS, MODULES, COMMANDS, OBLIGATIONS),
     *(
         "**/conftest.py",
         "**/pytest.ini",

@@ -57,6 +57,8 @@ class AttemptEnded:
     """Those of `files` that are symbolic links or links to other repositories."""
     leaks: tuple[str, ...] = ()
     """Those of `files` that a secret was written to."""
+    rewritten: tuple[str, ...] = ()
+    """Those of `files` that are obligations of the base, and are not what they were, or gone."""
     session: str = ""
     failure: Failure | None = None
     cost_usd: float = 0.0

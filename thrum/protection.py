@@ -10,9 +10,10 @@ from pathlib import PurePosixPath
 
 from thrum.checks import BUILT_IN, gate_config, simple_commands
 from thrum.config import Project, RepoConfig
-from thrum.fence import COMMANDS, LINKS, MODULES
+from thrum.fence import COMMANDS, LINKS, MODULES, OBLIGATIONS
 from thrum.gate import Command, Gate
 from thrum.globs import matched
+from thrum.task import Attempt
 
 RUNNERS = frozenset(
     (
@@ -37,20 +38,20 @@ _PATHS = (("src",), ("lib",), ("test",), ("tests",))
 """Folders that test runs put on Python's path, beside the root."""
 
 
-def protected(
-    files: Sequence[str], links: Sequence[str], patterns: Sequence[str], leaks: Sequence[str] = ()
-) -> tuple[str, ...]:
-    """Those of the changed files that are protected, in their order.
+def protected(change: Attempt, patterns: Sequence[str]) -> tuple[str, ...]:
+    """Those of the files that an attempt changed that are protected, in their order.
 
-    `links` are the links among them, and `leaks` those that a secret of ours was written to: these always count.
-    What `<scripts of commands>` means must be among the patterns (see `patterns_of`).
+    What a secret of ours was written to always is. What `<scripts of commands>` means must be among the patterns (see
+    `patterns_of`).
     """
-    found = {*matched(files, patterns), *leaks}
+    found = {*matched(change.files, patterns), *change.leaks}
     if LINKS in patterns:
-        found.update(links)
+        found.update(change.links)
+    if OBLIGATIONS in patterns:
+        found.update(change.rewritten)
     if MODULES in patterns:
-        found.update(file for file in files if _shadows(file))
-    return tuple(file for file in files if file in found)
+        found.update(file for file in change.files if _shadows(file))
+    return tuple(file for file in change.files if file in found)
 
 
 def patterns_of(project: Project, repo: RepoConfig) -> tuple[str, ...]:

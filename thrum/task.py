@@ -81,6 +81,8 @@ class Attempt:
     """Those of `files` that are links."""
     leaks: tuple[str, ...] = ()
     """Those of `files` that a value which is masked elsewhere was written to."""
+    rewritten: tuple[str, ...] = ()
+    """Those of `files` that were obligations already, and are not what they were."""
     protected: tuple[str, ...] = ()
     """Those of `files` that were protected when it ended."""
     backend: str = ""

@@ -98,7 +98,7 @@ def attempt_ended(draft: Draft, given: i.AttemptEnded) -> None:
         files=given.files,
         links=given.links,
         leaks=given.leaks,
-        protected=protected(given.files, given.links, draft.rules.protect, given.leaks),
+        rewritten=given.rewritten,
         session=given.session,
         failure=given.failure,
         cost_usd=given.cost_usd,
@@ -110,6 +110,7 @@ def attempt_ended(draft: Draft, given: i.AttemptEnded) -> None:
         tail=given.tail,
         no_change="" if changed else given.no_change,
     )
+    attempt = replace(attempt, protected=protected(attempt, draft.rules.protect))
     data = {
         "token": given.token,
         "ending": given.ending.value,
@@ -147,6 +148,7 @@ def _with_unjudged_work(task: Task, given: i.AttemptEnded) -> i.AttemptEnded:
         files=made_by.files,
         links=made_by.links,
         leaks=made_by.leaks,
+        rewritten=made_by.rewritten,
         no_change="",
         reason=said,
     )

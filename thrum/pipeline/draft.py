@@ -97,8 +97,7 @@ def latest(task: Task) -> Attempt:
 
 def protected_files(draft: Draft) -> tuple[str, ...]:
     """The protected paths that the latest attempt changes, by the present rules."""
-    attempt = latest(draft.task)
-    return protected(attempt.files, attempt.links, draft.rules.protect, attempt.leaks)
+    return protected(latest(draft.task), draft.rules.protect)
 
 
 def with_attempt(task: Task, attempt: Attempt) -> tuple[Attempt, ...]:
