@@ -18,7 +18,6 @@ from thrum.config import Project, RepoConfig
 from thrum.errors import GitError, ThrumError, words
 from thrum.failures import Failure
 from thrum.files import OutputStore
-from thrum.gate import Obligations
 from thrum.git.checkouts import Checkout
 from thrum.git.objects import Conflict
 from thrum.git.repository import Blocked, Landed, Moved, Repository
@@ -26,7 +25,6 @@ from thrum.masking import leaks, masked, secrets
 from thrum.messages import kinds as m
 from thrum.names import number_of, owner
 from thrum.prompt import assemble
-from thrum.proof.development import obligation_files
 from thrum.task import AttemptEnding, Task
 from thrum.values import dataclass
 
@@ -114,9 +112,9 @@ class Worldly:
         ending, reason = AttemptEnding(report.ending), report.reason
         head = tree = base_tree = ""
         files: tuple[str, ...] = ()
+        new: tuple[str, ...] = ()
         links: tuple[str, ...] = ()
         leaked: tuple[str, ...] = ()
-        rewritten: tuple[str, ...] = ()
         if report.bundle:
             ref = f"refs/thrum/attempts/{report.task}/{report.token}"
             limit_bytes = self._project.pipeline.engine.attempt_limit_mb * 1024 * 1024
@@ -124,9 +122,8 @@ class Worldly:
                 head = self._git.import_bundle(report.bundle, ref=ref, limit_bytes=limit_bytes)
                 tree, base_tree = self._git.tree_of(head), self._git.tree_of(effect.base)
                 files = self._git.changed_files(effect.base, head)
+                new = self._git.added_files(effect.base, head)
                 links = self._git.changed_links(effect.base, head)
-                standing = self._obligations(effect.base)
-                rewritten = tuple(file for file in files if file in standing)
                 added = self._git.diff(effect.base, head, limit_bytes=limit_bytes)[0]
                 leaked = leaks(added, secrets(self._project, os.environ))
             except (GitError, OSError) as error:
@@ -149,9 +146,9 @@ class Worldly:
             tree=tree,
             base_tree=base_tree,
             files=files,
+            added=new,
             links=links,
             leaks=leaked,
-            rewritten=rewritten,
             session=report.session,
             failure=Failure(report.failure) if report.failure else None,
             cost_usd=report.cost_usd,
@@ -262,16 +259,6 @@ class Worldly:
         """The prompt that an attempt was prepared with."""
         size = self._outputs.read(digest, limit=0)[1]
         return self._outputs.read(digest, limit=size)[0].decode()
-
-    def _obligations(self, commit: str) -> frozenset[str]:
-        """The files of a commit that say what is to be proven."""
-        if self._repo.proof == Obligations():
-            return frozenset()
-
-        def read(path: str) -> bytes:
-            return self._git.read_file(commit, path) or b""
-
-        return frozenset(obligation_files(self._repo.proof, self._git.files(commit), read))
 
     def _masked(self, text: str) -> str:
         """What a model or a person reads of what an agent may have written."""

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from thrum.gate import Obligations
 from thrum.proof.assumptions import Assumed, answers, assumed, context, loaded_from, located, questions
-from thrum.proof.development import develop, obligation_files
+from thrum.proof.development import develop
 from thrum.proof.rocq_project import Mapping, logical_name, read_project
 from thrum.proof.sentences import sentences
 from thrum.proof.vernacular import Required, read, weakened
@@ -321,24 +319,6 @@ def test_files_come_after_what_they_require() -> None:
 
 def test_files_that_require_each_other_are_left_to_the_compiler() -> None:
     assert sorted(developed({"a.v": "Require b.", "b.v": "Require a."})[0]) == ["a.v", "b.v"]
-
-
-@pytest.mark.parametrize(
-    ("told", "named"),
-    [
-        ({"smt": ("rules/*.smt2",)}, ["rules/a.smt2"]),
-        ({"python": ("obligations.py",), "rocq": ("th/*.v",)}, ["obligations.py", "th/a.v", "th/b.v"]),
-        ({"rocq_project": "th/Our.project"}, ["th/Our.project", "th/a.v"]),
-        ({"rocq_project": "th/Our.project", "rocq": ("th/b.v",)}, ["th/Our.project", "th/b.v"]),
-        ({"smt": ("*.smt2",), "rocq_project": "none"}, []),
-        ({}, []),
-    ],
-)
-def test_what_obliges_is_told_by_patterns_or_by_the_project_file(told: dict[str, Any], named: list[str]) -> None:
-    files = {"rules/a.smt2": "", "rules/a.py": "", "obligations.py": "", "th/a.v": "", "th/b.v": ""}
-    files |= {"th/Our.project": "a.v\nmissing.v", "more.v": ""}
-    found = obligation_files(Obligations(**told), sorted(files), lambda path: files[path].encode())
-    assert list(found) == named
 
 
 NOT_BELIEVED = "a compiled file is not to be believed; take it out of the commit"

@@ -53,12 +53,12 @@ class AttemptEnded:
     tree: str = ""
     base_tree: str = ""
     files: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
+    """Those of `files` that the base has not."""
     links: tuple[str, ...] = ()
     """Those of `files` that are symbolic links or links to other repositories."""
     leaks: tuple[str, ...] = ()
     """Those of `files` that a secret was written to."""
-    rewritten: tuple[str, ...] = ()
-    """Those of `files` that are obligations of the base, and are not what they were, or gone."""
     session: str = ""
     failure: Failure | None = None
     cost_usd: float = 0.0

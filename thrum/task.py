@@ -77,12 +77,12 @@ class Attempt:
     head: str = ""
     tree: str = ""
     files: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
+    """Those of `files` that the base has not."""
     links: tuple[str, ...] = ()
     """Those of `files` that are links."""
     leaks: tuple[str, ...] = ()
     """Those of `files` that a value which is masked elsewhere was written to."""
-    rewritten: tuple[str, ...] = ()
-    """Those of `files` that were obligations already, and are not what they were."""
     protected: tuple[str, ...] = ()
     """Those of `files` that were protected when it ended."""
     backend: str = ""

@@ -320,6 +320,7 @@ test_cmd = {_toml([sys.executable, "-m", "pytest", "-q"])}
 [[repo]]
 name = "taker"
 path = "taker"
+lint_cmd = {_toml([sys.executable, "-m", "waitress", "--help"])}
 test_cmd = {_toml([sys.executable, "-m", "pytest", "-q"])}
 """
 

@@ -96,9 +96,9 @@ def attempt_ended(draft: Draft, given: i.AttemptEnded) -> None:
         head=given.head or latest(task).head,
         tree=given.tree,
         files=given.files,
+        added=given.added,
         links=given.links,
         leaks=given.leaks,
-        rewritten=given.rewritten,
         session=given.session,
         failure=given.failure,
         cost_usd=given.cost_usd,
@@ -110,7 +110,7 @@ def attempt_ended(draft: Draft, given: i.AttemptEnded) -> None:
         tail=given.tail,
         no_change="" if changed else given.no_change,
     )
-    attempt = replace(attempt, protected=protected(attempt, draft.rules.protect))
+    attempt = replace(attempt, protected=protected(attempt, draft.rules.fence))
     data = {
         "token": given.token,
         "ending": given.ending.value,
@@ -146,9 +146,9 @@ def _with_unjudged_work(task: Task, given: i.AttemptEnded) -> i.AttemptEnded:
         head=made_by.head,
         tree=made_by.tree,
         files=made_by.files,
+        added=made_by.added,
         links=made_by.links,
         leaks=made_by.leaks,
-        rewritten=made_by.rewritten,
         no_change="",
         reason=said,
     )

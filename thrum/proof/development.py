@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 
 from thrum.gate import Obligations
-from thrum.globs import matched, matching
+from thrum.globs import matching
 from thrum.proof.rocq_project import (
     NAMES,
     STANDARD,
@@ -124,16 +124,6 @@ def develop(obligations: Obligations, files: Sequence[str], read_file: Callable[
     return Development(sources=sources, mappings=mappings, arguments=project.arguments, problems=tuple(problems))
 
 
-def obligation_files(
-    obligations: Obligations, files: Sequence[str], read_file: Callable[[str], bytes]
-) -> tuple[str, ...]:
-    """Those of a commit's files that say what is to be proven, for Z3 or for Rocq, or what is to be looked at."""
-    found = {*matched(files, (*obligations.smt, *obligations.python, *obligations.rocq)), obligations.rocq_project}
-    if obligations.rocq_project and not obligations.rocq:
-        found.update(_project(obligations, files, read_file, []).files)
-    return tuple(file for file in files if file in found)
-
-
 def _project(
     obligations: Obligations, files: Sequence[str], read_file: Callable[[str], bytes], problems: list[Problem]
 ) -> RocqProject:
@@ -162,8 +152,8 @@ def _listed(
             problems.append(Problem(where="rocq", what="no file is named, neither by a glob nor by a project file"))
         return tuple(path for path in project.files if path in files)
     found: list[str] = []
-    for glob, paths in matching(files, obligations.rocq).items():
-        sources = [path for path in paths if path.endswith(".v")]
+    for glob, matched in matching(files, obligations.rocq).items():
+        sources = [path for path in matched if path.endswith(".v")]
         if not sources:
             problems.append(Problem(where=glob, what="this glob matches no .v file"))
         found += sources
