@@ -79,6 +79,16 @@ BAD_PROOFS = (
     rule("echoes-its-answer", f'(echo "unsat")\n{_X}\n(assert (> x 3))\n{_UNSAT}\n(check-sat)\n', "answered sat"),
     rule("expects-nothing", "(assert false)\n(check-sat)\n", "more.smt2"),
     rule("leaves-early", f'(echo "unsat")\n(exit)\n(assert true)\n{_UNSAT}\n(check-sat)\n', "more.smt2"),
+    rule(
+        "defines-what-contradicts-itself",
+        f"(define-fun-rec f ((x Int)) Int (+ 1 (f x)))\n{_X}\n(assert (> x (f 3)))\n{_UNSAT}\n(check-sat)\n",
+        "contradict itself",
+    ),
+    rule(
+        "gives-a-sign-another-meaning",
+        f"(define-fun > ((a Int) (b Int)) Bool false)\n{_X}\n(assert (> x 3))\n{_UNSAT}\n(check-sat)\n",
+        "'>' another meaning",
+    ),
     rule("asks-nothing", f"{_X}\n(assert (> x 3))\n{_UNSAT}\n", "asks nothing"),
     Change(
         name="obligations-deleted",
