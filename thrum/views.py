@@ -65,6 +65,7 @@ _CHECK = (
     "reason",
     "command",
     "tests",
+    "share",
     "details",
     "on_base",
     "failing_on_base",

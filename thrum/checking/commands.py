@@ -80,6 +80,7 @@ def _ran(turn: Turn) -> CheckResult:
         output_digest=turn.outputs.adopt(output)[0] if outcome.output_bytes else "",
         output_bytes=outcome.output_bytes,
         tests=tests,
+        share=_share(check, tests),
         artifacts=made,
     )
 
@@ -254,6 +255,14 @@ def _compared(turn: Turn, artifact: Artifact) -> Outcome:
     values = {**_values(turn, others, turn.judged_dir), "artifact": str(turn.judged_dir / artifact.path)}
     job = _job(turn, fill(artifact.compare, values), others)
     return _outcome(turn, replace(job, readable=(*job.readable, str(turn.judged_dir))))
+
+
+def _share(check: Check, tests: Tally | None) -> float:
+    """The share of the tests that ran; the one that was asked for, where the runner does not say what it left out."""
+    if check.sample is None:
+        return 1.0
+    seen = tests.run + tests.skipped if tests else 0
+    return seen / (seen + tests.left_out) if tests and seen and tests.left_out else check.sample[1]
 
 
 def _head(output: Path, outcome: Outcome) -> str:
