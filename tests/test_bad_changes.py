@@ -15,7 +15,7 @@ from tests.changes.example import EXAMPLE_BAD, EXAMPLE_GOOD, GROUND
 from tests.changes.good import good_changes
 from tests.requirements import missing, needs
 
-pytestmark = [needs("bwrap", "z3", "rocq"), pytest.mark.timeout(420)]
+pytestmark = [needs("bwrap", "z3", "rocq"), pytest.mark.timeout(900)]
 
 ALL_BAD = (*BAD, *BAD_PROOFS)
 SEEDED = tuple(change for change in ALL_BAD if not change.needs or not missing(change.needs))

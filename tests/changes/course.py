@@ -122,7 +122,7 @@ class Ground:
 
 @contextmanager
 def course(
-    directory: Path, changes: Sequence[Change], *, ground: Ground | None = None, limit_s: float = 400.0
+    directory: Path, changes: Sequence[Change], *, ground: Ground | None = None, limit_s: float = 800.0
 ) -> Iterator[Course]:
     """Have all changes made, and wait until each has landed, has failed, or is held; the system stays up meanwhile."""
     ground = ground or SMALL
