@@ -125,6 +125,7 @@ class Worldly:
         ending, reason = AttemptEnding(report.ending), report.reason
         head = tree = base_tree = ""
         files: tuple[str, ...] = ()
+        new: tuple[str, ...] = ()
         links: tuple[str, ...] = ()
         leaked: tuple[str, ...] = ()
         if report.bundle:
@@ -134,6 +135,7 @@ class Worldly:
                 head = self._git.import_bundle(report.bundle, ref=ref, limit_bytes=limit_bytes)
                 tree, base_tree = self._git.tree_of(head), self._git.tree_of(effect.base)
                 files = self._git.changed_files(effect.base, head)
+                new = self._git.added_files(effect.base, head)
                 links = self._git.changed_links(effect.base, head)
                 added = self._git.diff(effect.base, head, limit_bytes=limit_bytes)[0]
                 leaked = leaks(added, secrets(self._project, os.environ))
@@ -157,6 +159,7 @@ class Worldly:
             tree=tree,
             base_tree=base_tree,
             files=files,
+            added=new,
             links=links,
             leaks=leaked,
             session=report.session,

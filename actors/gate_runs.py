@@ -8,6 +8,7 @@ Where the configuration allows it, one that failed by tests known to be flaky th
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 
 from thrum import inputs as i
@@ -71,7 +72,7 @@ class _Run:
     """Parts that are asked for one by one, each once the one before has passed."""
     runners: dict[str, str] = field(default_factory=dict)
     started_at: float = 0.0
-    share: float = 1.0
+    sampled: bool = False
 
     def ask(self, part: RunGate, now: float) -> str:
         """Have one more part run; its name."""
@@ -112,12 +113,12 @@ class GateRuns:
             return _finished(effect, plan, verdict, _unconfigured(plan), plan.forbidden, now, now)
         if effect.run not in self._runs:
             ratio = plan.ratio if effect.attempt else 1.0
-            checks, share = sampled(plan.checks, ratio, plan.strategy, effect.task, effect.attempt)
+            checks = sampled(plan.checks, ratio, plan.strategy, effect.task, effect.attempt)
             parts = {part.run: part for part in _parts(effect, plan, checks)}
             order = sorted(parts, key=lambda part: self._took(parts[part])) if plan.cheap_first else list(parts)
             first = order[:1] if plan.fail_fast else order
             self._runs[effect.run] = _Run(
-                share=share,
+                sampled=checks != plan.checks,
                 effect=effect,
                 plan=plan,
                 parts=parts,
@@ -227,11 +228,11 @@ class GateRuns:
         if run.ask_at:
             return None
         del self._runs[run.effect.run]
-        said = (check for name, part in run.own.items() for check in self._said(run, name, part))
+        said = tuple(check for name, part in run.own.items() for check in self._said(run, name, part))
         checks = (*said, *_unconfigured(run.plan))
         ran = [check.verdict for check in checks if check.verdict is not Verdict.NOT_CONFIGURED]
         finished = _finished(run.effect, run.plan, overall(ran), checks, "", run.started_at, now)
-        return run.effect.task, replace(finished, result=replace(finished.result, share=run.share))
+        return run.effect.task, replace(finished, result=replace(finished.result, share=_share(run, said)))
 
     # --- Whose failure it is ------------------------------------------------------------------------------------
 
@@ -283,6 +284,15 @@ class GateRuns:
 
     def _owner(self, part: str) -> _Run | None:
         return self._runs.get(part.rpartition("/")[0])
+
+
+def _share(run: _Run, said: tuple[CheckResult, ...]) -> float:
+    """The share of the gate that ran; never all of it where it was sampled: it is untrusted code that told how much."""
+    return (
+        1.0
+        if not run.sampled
+        else min(sum(check.share for check in said) / len(run.plan.checks), math.nextafter(1.0, 0.0))
+    )
 
 
 def _parts(effect: i.RunChecks, plan: GatePlan, chosen: tuple[Check, ...]) -> list[RunGate]:

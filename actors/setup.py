@@ -11,7 +11,7 @@ from thrum.config import IntegrationConfig, Project, QualityConfig, RepoConfig
 from thrum.errors import AuthError
 from thrum.gate import Gate, Verdict
 from thrum.pipeline.draft import Rules
-from thrum.protection import patterns_of
+from thrum.protection import fence_of
 from thrum.records import to_plain
 from thrum.values import dataclass
 
@@ -79,7 +79,7 @@ def setup_of(project: Project, repo: RepoConfig, token: str) -> Setup:
         max_wait_s=engine.max_wait_s,
         fallbacks=max(0, len(backends) - 1),
         approvers=project.safety(repo).approvers,
-        protect=patterns_of(project, repo),
+        fence=fence_of(project, repo),
         protected_change=repo.protected_change,
         void_on_overlap=engine.reapprove == "overlap",
         definitions={gate: plan.definition for gate, plan in plans.items()},

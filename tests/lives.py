@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from thrum import inputs as i
 from thrum.errors import RefusedError
 from thrum.failures import Failure
+from thrum.fence import Fence
 from thrum.gate import CheckResult, Gate, GateResult, Verdict
 from thrum.globs import matched
 from thrum.pipeline import decide
@@ -105,7 +106,7 @@ def check_landing(task: Task, rules: Rules) -> None:
     assert attempt is not None
     assert candidate is not None
     assert len({approval.by for approval in task.approvals if approval.commit == attempt.head}) >= rules.approvers
-    if matched(attempt.files, rules.protect):
+    if matched(attempt.files, rules.fence.always):
         assert rules.protected_change != "fail"
         assert rules.protected_change == "allow" or all(approval.protected for approval in task.approvals)
     for gate in (Gate.QUALITY, Gate.PROOF):
@@ -258,7 +259,7 @@ rules = st.builds(
     max_wait_s=st.just(100.0),
     approvers=st.sampled_from([1, 1, 2]),
     void_on_overlap=st.booleans(),
-    protect=st.sampled_from([(), ("x",)]),
+    fence=st.sampled_from([Fence(), Fence(always=("x",))]),
     protected_change=st.sampled_from(["approve", "fail", "allow"]),
     definitions=st.just({Gate.QUALITY: "now", Gate.PROOF: "now"}),
 )

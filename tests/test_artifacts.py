@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from thrum.checking.artifacts import state, verdict_on
+from thrum.checking.artifacts import COPIED_BYTES, state, verdict_on
 from thrum.files import open_untrusted, read_untrusted
 from thrum.gate import Artifact, Verdict
 from thrum.job import Ending, Outcome
@@ -133,6 +133,30 @@ def test_a_file_that_was_there_before_in_the_same_state_was_not_made(folder: Pat
 @pytest.mark.parametrize("path", ["missing", "link", "out/file", "pipe", "deep", "../secret"])
 def test_what_was_no_file_of_the_folder_has_no_state(folder: Path, path: str) -> None:
     assert state(Artifact(path=path), folder) is None
+
+
+def test_a_copy_holds_what_was_looked_at_and_replaces_an_earlier_one(folder: Path, tmp_path: Path) -> None:
+    artifact, copy = Artifact(path="made", compare="true"), tmp_path / "copies/deep/made"
+    for text, mode in ((b"made\n", 0o600), (b"again\n", 0o700), (b"", 0o444)):
+        (folder / "made").unlink()
+        (folder / "made").write_bytes(text)
+        (folder / "made").chmod(mode)
+
+        def compare(text: bytes = text, mode: int = mode) -> Outcome:
+            (folder / "made").unlink()
+            assert copy.read_bytes() == text
+            assert copy.stat().st_mode & 0o777 == (0o755 if mode & 0o100 else 0o644)
+            (folder / "made").write_bytes(b"else\n")
+            return outcome()
+
+        assert verdict_on(artifact, folder, compare, copy=copy) == (PASSED, "", hashlib.sha256(text).hexdigest())
+    assert os.listdir(copy.parent) == ["made"]
+
+
+def test_what_is_too_large_for_a_copy_was_not_compared(folder: Path, tmp_path: Path) -> None:
+    os.truncate(folder / "made", COPIED_BYTES + 1)
+    verdict, reason, _ = verdict_on(Artifact(path="made", compare="true"), folder, never, copy=tmp_path / "copy")
+    assert (verdict, "too many to compare" in reason) == (FAILED, True)
 
 
 def test_a_digest_must_be_the_files_in_either_case(folder: Path) -> None:

@@ -11,10 +11,11 @@ from tests.changes import Change
 from tests.changes.bad import BAD
 from tests.changes.bad_proofs import BAD_PROOFS
 from tests.changes.course import Course, course
+from tests.changes.example import EXAMPLE_BAD, EXAMPLE_GOOD, GROUND
 from tests.changes.good import good_changes
 from tests.requirements import missing, needs
 
-pytestmark = [needs("bwrap", "z3", "rocq"), pytest.mark.timeout(420)]
+pytestmark = [needs("bwrap", "z3", "rocq"), pytest.mark.timeout(900)]
 
 ALL_BAD = (*BAD, *BAD_PROOFS)
 SEEDED = tuple(change for change in ALL_BAD if not change.needs or not missing(change.needs))
@@ -45,6 +46,22 @@ def test_a_good_change_lands(ran: Course, change: Change) -> None:
     assert end.state == "merged", end.told
     assert ran.on_the_branch(change)
     assert end.was_held is change.protected
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Course]:
+    with course(tmp_path_factory.mktemp("example") / "project", (*EXAMPLE_GOOD, *EXAMPLE_BAD), ground=GROUND) as ran:
+        yield ran
+
+
+@pytest.mark.parametrize("change", EXAMPLE_BAD, ids=lambda change: change.name)
+def test_a_bad_change_to_an_example_is_stopped(example: Course, change: Change) -> None:
+    test_a_bad_change_is_stopped(example, change)
+
+
+@pytest.mark.parametrize("change", EXAMPLE_GOOD, ids=lambda change: change.name)
+def test_a_good_change_to_an_example_lands(example: Course, change: Change) -> None:
+    test_a_good_change_lands(example, change)
 
 
 def test_there_are_enough_bad_changes() -> None:

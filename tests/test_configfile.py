@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 from dataclasses import replace
@@ -84,6 +85,8 @@ def step(extra: str) -> str:
         (repo('test_cmd = "a\\u0000b"'), "repo[0].test_cmd", "NUL", ""),
         (repo("test_junit = '../r.xml'"), "repo[0].test_junit[0]", "is no path below the repository's root", ""),
         (repo("setup_cmd = ' '"), "repo[0].setup_cmd", "is blank", ""),
+        (repo("test_cmd = 'x {outptu_dir}'"), "repo[0].test_cmd", "{outptu_dir}", "Did you mean '{output_dir}'?"),
+        (repo("run_cmd = ['x', '{repo:on}/y']"), "repo[0].run_cmd[1]", "no such repository", "'{repo:one}'?"),
         (repo("concurrency = -1"), "repo[0].concurrency", "must be from 0", ""),
         (repo("setup_timeout_s = 0"), "repo[0].setup_timeout_s", "must be from 0.01", ""),
         (repo("safety_target = 'asilb'"), "repo[0].safety_target", "must be one of Qm", "Did you mean 'AsilB'?"),
@@ -149,6 +152,34 @@ STEPS = "gates.integration.steps"
         (step("repo = 'loom'\nlabel = ''\ncommand = 'b'"), f"{STEPS}[0].label", "printable", ""),
         (step("repo = 'loom'\nlabel = 'x'\ncommand = 'b'") * 2, f"{STEPS}[1].label", "another check", ""),
         (step("repo = 'loom'\nlabel = 'x'\nargs = ['{fixture}']"), f"{STEPS}[0]", "fixture is not set", ""),
+        (
+            step("repo = 'loom'\nlabel = 'x'\nargs = ['a', '{outdir}/b']"),
+            f"{STEPS}[0].args[1]",
+            "{outdir}",
+            "'{output_dir}'?",
+        ),
+        (step("repo = 'loom'\nlabel = 'x'\ncommand = 'b {artifact}'"), f"{STEPS}[0].command", "{artifact}", ""),
+        (
+            step("repo = 'loom'\nlabel = 'x'\ncommand = 'b {repo:NOBODY}'"),
+            f"{STEPS}[0].command",
+            "no such repository",
+            "",
+        ),
+        (
+            step("repo = 'loom'\nlabel = 'x'\ncommand = 'b {repo}'"),
+            f"{STEPS}[0].command",
+            "{repo}",
+            "Did you mean '{repo:",
+        ),
+        (
+            step(
+                "repo = 'loom'\nlabel = 'x'\ncommand = 'b'\nartifacts = [{ path = 'a', compare = 'cmp {artefact} b' }]"
+            ),
+            f"{STEPS}[0].artifacts[0].compare",
+            "{artefact}",
+            "Did you mean '{artifact}'?",
+        ),
+        ("[checks.mine]\ncommand = 'x {fixtures}'", "checks.mine.command", "{fixtures}", "'{fixture}'?"),
         (step("repo = 'loom'\nlabel = 'x'\ncommand = 'b'\nneeds = ['x']"), f"{STEPS}[0].needs", "no earlier step", ""),
         (
             step("repo = 'loom'\nlabel = 'make'\ncommand = 'b'")
@@ -377,3 +408,9 @@ def test_the_working_directory_has_no_say(tmp_path: Path, monkeypatch: pytest.Mo
     assert project == load(tmp_path)
     assert isinstance(project, Project)
     assert replace(project, digest="") != project
+
+
+def test_braces_of_a_shell_and_of_other_programs_are_no_placeholders(tmp_path: Path) -> None:
+    command = "awk '{print $1}' {a,b}.txt | xargs -I{} echo {} ${output_dri} {name} '{\"a\": 1}' {output_dir}"
+    config = write(tmp_path, repos=repo(f"test_cmd = {json.dumps(command)}"))
+    assert load(config).repos[0].test_cmd == command

@@ -153,6 +153,53 @@ def test_what_an_earlier_step_made_a_later_one_has_not_made(house: House) -> Non
         assert [result.verdict for result in report.checks] == [PASSED, verdict], report
 
 
+JUDGED = {"judge": '#!/bin/sh\nexec cmp "$1" expected/a\n', "expected/a": "right\n"}
+
+
+@pytest.mark.parametrize(
+    "rewrites",
+    [
+        "echo wrong > expected/a",
+        "printf '#!/bin/sh\n' > judge",
+        "rm -r .git expected; mkdir expected; echo wrong > expected/a",
+    ],
+)
+def test_a_step_does_not_rewrite_what_judges_it(house: House, rewrites: str) -> None:
+    write(house.one, JUDGED)
+    (house.one / "judge").chmod(0o755)
+    commit(house.one, {})
+    for compare in (("./judge", "{artifact}"), "cmp {artifact} {repo:one}/expected/a"):
+        made = (Artifact(path="a", compare=compare),)
+        for said, verdict in (("right", PASSED), ("wrong", FAILED)):
+            step = a_check(f"{rewrites}; echo {said} > {{output_dir}}/a", artifacts=made)
+            (result,) = house.report(step, gate=Gate.INTEGRATION).checks
+            assert result.verdict is verdict, result
+            assert ("is not as expected" in result.reason) is (verdict is FAILED)
+
+
+def test_a_comparison_sees_earlier_artifacts_as_they_were_when_their_step_had_ended(house: House) -> None:
+    compare = "cmp {artifact} {output_dir}/in/first"
+    first = a_check("mkdir {output_dir}/in; echo right > {output_dir}/in/first", artifacts=(Artifact(path="in/first"),))
+    lie = "echo wrong | tee {output_dir}/in/first > {output_dir}/second"
+    for command, verdict in (("cp {output_dir}/in/first {output_dir}/second", PASSED), (lie, FAILED)):
+        artifacts = (Artifact(path="second", compare=compare),)
+        second = a_check(command, name="second", needs=("it",), artifacts=artifacts)
+        report = house.report(first, second, gate=Gate.INTEGRATION)
+        assert [result.verdict for result in report.checks] == [PASSED, verdict], report
+
+
+@needs("bwrap")
+@pytest.mark.parametrize("house", ["os-native"], indirect=True)
+def test_a_comparison_cannot_write_to_the_artifact_and_may_run_it(house: House) -> None:
+    compare = "! (echo >> {artifact}) && ! (touch {output_dir}/new) && {artifact}"
+    step = a_check(
+        "printf '#!/bin/sh\n' > {output_dir}/a; chmod +x {output_dir}/a",
+        artifacts=(Artifact(path="a", compare=compare),),
+    )
+    (result,) = house.report(step, gate=Gate.INTEGRATION).checks
+    assert result.verdict is PASSED, result
+
+
 def test_a_program_that_an_earlier_step_should_have_made_has_failed(house: House) -> None:
     asked = steps(("one", "true"))[0], a_check(("{output_dir}/program",), name="step 2", needs=("step 1",))
     assert [result.verdict for result in house.report(*asked, gate=Gate.INTEGRATION).checks] == [PASSED, FAILED]

@@ -147,6 +147,20 @@ def test_a_share_of_the_checks_runs_before_approval_and_all_of_them_on_a_candida
     assert len(gate_runs.due(2.0)) == 3
 
 
+@pytest.mark.parametrize(("told", "share"), [(0.3, 0.65), (1.0, 1.0)])
+def test_the_share_is_what_ran_and_a_sample_never_counts_as_all(told: float, share: float) -> None:
+    checks = tuple(Check(name=name, command=name, repo="a") for name in ("lint", "pytest"))
+    gate_runs = GateRuns({Gate.QUALITY: GatePlan(checks=checks, ratio=0.9)})
+    gate_runs.begin(wanted(), 0.0)
+    for part in gate_runs.due(0.0):
+        check = part.checks[0]
+        result = CheckResult(name=check.name, verdict=PASSED, share=told if check.sample else 1.0)
+        finished = gate_runs.report(GateReported(run=part.run, checks=(result,)), 1.0)
+    assert finished is not None
+    assert finished[1].result.share == pytest.approx(share)
+    assert finished[1].result.share < 1.0
+
+
 # --- Whose failure it is --------------------------------------------------------------------------------------------
 
 

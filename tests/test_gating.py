@@ -493,6 +493,22 @@ def test_the_list_shows_what_would_be_proven(project: ThrumProject) -> None:
     assert (row["status"], row["command"]) == ("missing: no-such-solver", "z3: proofs/*.smt2")
 
 
+@needs("z3", "z3 for Python")
+def test_the_list_tells_where_an_interpreter_has_no_z3(project: ThrumProject, tmp_path: Path) -> None:
+    bare = tmp_path / "bare-python"
+    bare.write_text(f'#!/bin/sh\nexec {sys.executable} -I -S "$@"\n')
+    bare.chmod(0o755)
+    for interpreter, setup, missing, after_setup in (
+        (sys.executable, "", [], []),
+        (str(bare), "", [f"z3 in {bare}"], []),
+        (str(bare), "setup_cmd = 'true'\n", [], [f"z3 in {bare}"]),
+    ):
+        proof = f'[repo.proof]\npython = ["obligations.py"]\ninterpreter = "{interpreter}"\n'
+        project.configure(repo=f"{setup}{proof}")
+        row = next(row for row in project.json("gate", "list") if row["check"] == "verify")
+        assert (row["missing"], row["after_setup"]) == (missing, after_setup), row
+
+
 # --- thrum task prompt ------------------------------------------------------------------------------------------------
 
 

@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thrum.config import PipelineConfig, Project, RepoConfig
-from thrum.fence import MODULES, PROTECTED
+from thrum.fence import COMMANDS, PROTECTED, Fence
 from thrum.globs import chosen, matched, matches, matching
-from thrum.protection import command_paths, patterns_of, protected
+from thrum.protection import fence_of, protected
 from thrum.records import from_plain
+from thrum.task import Attempt
 
 
 @pytest.mark.parametrize(
@@ -108,6 +109,55 @@ def test_each_pattern_is_told_what_it_matches() -> None:
         "Cargo.lock",
         "web/package-lock.json",
         "go.sum",
+        # Built.
+        "tally/__pycache__/core.cpython-311.pyc",
+        "core.pyc",
+        "src/main.o",
+        "lib/libmain.a",
+        "lib/libmain.so.1",
+        "node_modules/left-pad/index.js",
+        "target/debug/app",
+        "web/tsconfig.tsbuildinfo",
+        ".mypy_cache/3.11/core.meta.json",
+        "build/CMakeCache.txt",
+        # In any case.
+        "X.DIST-INFO/entry_points.txt",
+        "src/x.Egg-Info/entry_points.txt",
+        "x.egg/EGG-INFO/entry_points.txt",
+        # Of tools.
+        ".gitignore",
+        "src/.ignore",
+        ".ruffignore",
+        ".eslintignore",
+        ".prettierignore",
+        ".flake8",
+        "mypy.ini",
+        "setup.cfg",
+        "tox.ini",
+        "core.pyi",
+        "rustfmt.toml",
+        "clippy.toml",
+        ".cargo/config",
+        "deny.toml",
+        ".config/nextest.toml",
+        "nextest.toml",
+        ".golangci.toml",
+        "jest.config.mjs",
+        "vitest.config.ts",
+        "babel.config.cjs",
+        "web/tsconfig.build.json",
+        ".npmrc",
+        ".yarnrc.yml",
+        ".python-version",
+        "rust-toolchain.toml",
+        ".clang-tidy",
+        ".editorconfig",
+        ".shellcheckrc",
+        ".rubocop.yml",
+        "phpstan.neon.dist",
+        "lakefile.lean",
+        "requirements/test.txt",
+        ".gitlab-ci-test.yml",
     ],
 )
 def test_what_can_change_the_meaning_of_a_check_is_protected_unless_told_otherwise(path: str) -> None:
@@ -127,6 +177,15 @@ def test_ordinary_work_is_not_protected() -> None:
         "src/ci/x.py",
         "src/lock.py",
         "tests/karma/test_a.js",
+        "requirements/system.md",
+        "src/target/x86.py",
+        "src/gradle/reader.kt",
+        "docs/ignore.md",
+        "proofs/counter.smt2",
+        "theories/sort.v",
+        "app/.gitkeep",
+        "models/teapot.obj",
+        "src/node_modules.py",
     ]
     assert matched(ordinary, PROTECTED) == ()
 
@@ -160,10 +219,25 @@ def test_any_glob_can_be_asked(glob: str, path: str) -> None:
     matches(glob, path)
 
 
+_NAMES = st.text(alphabet="a[]!^-*?.b", min_size=1, max_size=4)
+_GLOBS = st.lists(st.sampled_from(["**", "*", "a", "?", "[ab]"]) | _NAMES, min_size=1, max_size=4).map("/".join)
+_PATHS = st.lists(st.text(alphabet="ab.-", min_size=1, max_size=3), min_size=1, max_size=4).map("/".join)
+
+
+@given(st.lists(_GLOBS, max_size=4), _PATHS)
+def test_many_globs_together_mean_what_each_of_them_does(globs: list[str], path: str) -> None:
+    assert matched([path], globs) == ((path,) if any(matches(glob, path) for glob in globs) else ())
+
+
 def test_files_are_chosen_once_and_idle_globs_are_told() -> None:
     files = ["b.smt2", "a.smt2", "c.v"]
     assert chosen(["*.smt2", "a*", "x*", "**"], files) == (("a.smt2", "b.smt2", "c.v"), ("x*",))
     assert chosen([], files) == ((), ())
+
+
+def changed(*files: str, **kinds: tuple[str, ...]) -> Attempt:
+    """An attempt that changed these files."""
+    return Attempt(token=1, base="base", files=files, **kinds)
 
 
 @pytest.mark.parametrize(
@@ -186,14 +260,72 @@ def test_files_are_chosen_once_and_idle_globs_are_told() -> None:
     ],
 )
 def test_a_file_in_place_of_a_module_of_python_is_protected(file: str, shadows: bool) -> None:
-    assert protected([file], [], [MODULES]) == ((file,) if shadows else ())
-    assert protected([file], [], ["*.v"]) == ()
+    assert protected(changed(file), Fence(modules=True)) == ((file,) if shadows else ())
+    assert protected(changed(file), Fence(always=("*.v",))) == ()
 
 
 def test_links_are_protected_by_what_they_are_and_told_in_the_order_of_the_files() -> None:
-    files = ["a.py", "b", "conftest.py"]
-    assert protected(files, ["b"], PROTECTED) == ("b", "conftest.py")
-    assert protected(files, ["b"], ["**/conftest.py"]) == ("conftest.py",)
+    change = changed("a.py", "b", "conftest.py", links=("b",))
+    assert protected(change, Fence(always=PROTECTED, links=True)) == ("b", "conftest.py")
+    assert protected(change, Fence(always=("**/conftest.py",))) == ("conftest.py",)
+
+
+def test_what_a_secret_was_written_to_is_protected_whatever_is_told() -> None:
+    assert protected(changed("a.py", "b.py", leaks=("b.py",)), Fence()) == ("b.py",)
+
+
+def test_what_stood_there_and_what_is_new_are_told_apart() -> None:
+    change = changed("a.py", "b.py", "c.txt", added=("b.py",))
+    assert protected(change, Fence(standing=("*.py",))) == ("a.py",)
+    assert protected(change, Fence(new=("*.py",))) == ("b.py",)
+
+
+def repository(**keys: Any) -> tuple[Project, RepoConfig]:
+    """A repository with these keys, and the project that has it alone."""
+    repo = from_plain(RepoConfig, {"name": "one", "path": "/srv/one", **keys})
+    return Project(directory="/srv", repos=(repo,), pipeline=PipelineConfig()), repo
+
+
+@pytest.mark.parametrize(
+    ("proof", "standing"),
+    [
+        ({"smt": ["rules/*.smt2"]}, ["rules/a.smt2"]),
+        ({"python": ["obligations.py"], "rocq": ["th/*.v"]}, ["obligations.py", "th/a.v"]),
+        ({"rocq_project": "th/Our.project"}, ["b.v", "th/Our.project", "th/a.v"]),
+        ({"rocq_project": "th/Our.project", "rocq": ["b.v"]}, ["b.v", "th/Our.project"]),
+        ({}, []),
+    ],
+)
+def test_obligations_are_protected_once_they_are_there(proof: dict[str, Any], standing: list[str]) -> None:
+    files = ("b.v", "obligations.py", "rules/a.smt2", "rules/note.txt", "th/Our.project", "th/a.v")
+    fence = fence_of(*repository(proof=proof))
+    assert list(protected(changed(*files), fence)) == standing
+    assert protected(changed(*files, added=files), fence) == ()
+    assert protected(changed(*files), fence_of(*repository(proof=proof, protect=["*.c"]))) == ()
+
+
+@pytest.mark.parametrize(
+    ("command", "stand_ins", "others"),
+    [
+        (
+            "python3 -m foo",
+            ["foo.py", "foo/__init__.py", "src/foo.py", "foo.abi3.so"],
+            ["foo/more.py", "bar.py", "a/foo.py"],
+        ),
+        (["python3.12", "-X", "dev", "-m", "foo.bar", "x"], ["foo/__init__.py", "foo.py"], ["foo/x.py", "bar.py"]),
+        ("cd sub && python -m foo", ["sub/foo.py", "sub/src/foo/__init__.py"], ["foo.py"]),
+        ("python3 -m coverage run -m foo | tee log", ["foo.py", "coverage.py"], []),
+        ("pytest -m foo", [], ["foo.py"]),
+    ],
+)
+def test_what_would_stand_in_for_a_commands_module_may_not_be_added(
+    command: Any, stand_ins: list[str], others: list[str]
+) -> None:
+    new = (*stand_ins, *others)
+    for key in ("test_cmd", "setup_cmd"):
+        fence = fence_of(*repository(protect=["<modules of Python>"], **{key: command}))
+        assert list(protected(changed(*new, added=new), fence)) == stand_ins
+        assert protected(changed("foo.py", "foo/__init__.py", "sub/foo.py"), fence) == ()
 
 
 # --- What commands name -----------------------------------------------------------------------------------------------
@@ -203,9 +335,13 @@ def named(**keys: Any) -> tuple[str, ...]:
     """What the commands of a repository `one` name; `steps` are Gate 3's, `checks` those of Gate 1 beside its own."""
     steps, checks = keys.pop("steps", []), keys.pop("checks", {})
     gates = {"quality": {"checks": ["test", *checks]}, "integration": {"steps": steps}}
-    repos = tuple(from_plain(RepoConfig, {"name": name, "path": f"/srv/{name}", **keys}) for name in ("one", "two"))
+    repos = tuple(
+        from_plain(RepoConfig, {"name": name, "path": f"/srv/{name}", "protect": [COMMANDS], **keys})
+        for name in ("one", "two")
+    )
     pipeline = from_plain(PipelineConfig, {"gates": gates, "checks": {**checks, "idle": {"command": "./idle"}}})
-    return command_paths(Project(directory="/srv", repos=repos, pipeline=pipeline), repos[0])
+    fence = fence_of(Project(directory="/srv", repos=repos, pipeline=pipeline), repos[0])
+    return fence.always[1:]
 
 
 @pytest.mark.parametrize(
@@ -222,7 +358,8 @@ def named(**keys: Any) -> tuple[str, ...]:
         ("timeout 60 ci/t.sh", ("ci/t.sh",)),
         ("python3 -X dev run_tests.py tests/a.py", ("run_tests.py",)),
         ('"$THRUM_SETUP/venv/bin/python" ci/run.py', ("ci/run.py",)),
-        ("python3 -m pytest -q tests/test_a.py", ()),
+        ("python3 -m tools.check -q tests/test_a.py", ("tools/check.py", "tools/check/__main__.py")),
+        ("cd sub && python3 -m check", ("sub/check.py", "sub/check/__main__.py")),
         ("pytest tests/test_a.py src/", ()),
         ("node --test tests/a.test.js", ()),
         ("node scripts/test.js", ("scripts/test.js",)),
@@ -252,11 +389,12 @@ def test_a_step_names_its_scripts_but_not_the_work_and_a_comparison_names_what_i
     assert sorted(named(steps=[one, two])) == ["expected/a.out", "judge", "post.sh", "x"]
 
 
+def test_a_check_in_a_folder_names_what_lies_there() -> None:
+    checks = {"mine": {"command": "./run && python3 -m check", "folder": "web"}}
+    assert named(checks=checks) == ("web/run", "web/check.py", "web/check/__main__.py")
+
+
 def test_they_are_protected_where_the_patterns_say_so() -> None:
-    one, own = (
-        from_plain(RepoConfig, {"name": name, "path": f"/srv/{name}", "test_cmd": "tools/test.sh", **keys})
-        for name, keys in (("one", {}), ("own", {"protect": ["*.v"]}))
-    )
-    project = Project(directory="/srv", repos=(one, own), pipeline=PipelineConfig())
-    assert protected(["a.py", "tools/test.sh"], [], patterns_of(project, one)) == ("tools/test.sh",)
-    assert patterns_of(project, own) == ("*.v",)
+    change = changed("a.py", "tools/test.sh")
+    assert protected(change, fence_of(*repository(test_cmd="tools/test.sh"))) == ("tools/test.sh",)
+    assert protected(change, fence_of(*repository(test_cmd="tools/test.sh", protect=["*.v"]))) == ()

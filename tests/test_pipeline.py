@@ -13,6 +13,7 @@ from tests.lives import Life, answer, called_for, go, next_step, rules, spontane
 from thrum import inputs as i
 from thrum.errors import RefusedError, TransitionError
 from thrum.failures import Failure
+from thrum.fence import Fence
 from thrum.gate import Gate, Verdict
 from thrum.pipeline import decide
 from thrum.pipeline.draft import Rules
@@ -104,7 +105,7 @@ def test_a_change_beside_the_claim_that_none_is_needed_is_judged_as_a_change() -
 
 def changing(policy: Any, *files: str) -> Life:
     """A task whose attempt has just been handed in with changes to these files, of which `conftest.py` is protected."""
-    life = Life(replace(RULES, protect=("**/conftest.py",), protected_change=policy))
+    life = Life(replace(RULES, fence=Fence(always=("**/conftest.py",)), protected_change=policy))
     life.take(i.StartGranted(worker="worker.a.1"))
     life.take(well(life.asked[-1], Verdict.PASSED))
     ended = well(life.asked[-1], Verdict.PASSED)

@@ -398,3 +398,18 @@ def test_the_unittest_of_this_machine_is_read(tmp_path: Path) -> None:
     )
     tests = read_tests(run(tmp_path, sys.executable, "-m", "unittest", "test_it"))
     assert tests == Said(run=2, failed=1, skipped=1, failing=("test_b (test_it.T.test_b)",))
+
+
+@pytest.mark.parametrize(
+    ("output", "left_out"),
+    [
+        ("== 3 passed, 1 skipped, 7 deselected in 0.01s ==\n", 7),
+        ("== 3 passed in 0.01s ==\n2 passed, 4 deselected in 0.01s\n", 4),
+        ("test result: ok. 2 passed; 0 failed; 0 ignored; 0 measured; 5 filtered out; finished in 0.00s\n" * 2, 10),
+        ("Ran 3 tests in 0.001s\n\nOK\n", 0),
+    ],
+)
+def test_what_a_choice_left_out_is_told(output: str, left_out: int) -> None:
+    tests = read_tests(output)
+    assert tests is not None
+    assert tests.left_out == left_out

@@ -43,14 +43,13 @@ def test_shares_that_are_turned_further_cover_all_tests() -> None:
 
 
 def test_of_a_pytest_run_its_tests_are_sampled_and_of_other_checks_some_of_them() -> None:
-    found, share = sampled((*LINTS, PYTEST), 0.5, "task-id", "a-1", 1)
+    found = sampled((*LINTS, PYTEST), 0.5, "task-id", "a-1", 1)
     assert [check.name for check in found if check.sample is None] != [check.name for check in LINTS]
     assert len(found) == 3
     assert found[-1].sample is not None
-    assert share == (2 + 0.5) / 4
-    starts = {sampled((PYTEST,), 0.5, "task-id", "a-1", attempt)[0][0].sample for attempt in (1, 2, 3)}
+    starts = {sampled((PYTEST,), 0.5, "task-id", "a-1", attempt)[0].sample for attempt in (1, 2, 3)}
     assert len(starts) == 2, "each attempt turns it by its ratio"
-    assert sampled((*LINTS, PYTEST), 1.0, "task-id", "a-1", 1) == ((*LINTS, PYTEST), 1.0)
+    assert sampled((*LINTS, PYTEST), 1.0, "task-id", "a-1", 1) == (*LINTS, PYTEST)
 
 
 @pytest.mark.parametrize(
@@ -103,6 +102,7 @@ def test_cargo_runs_just_the_chosen_tests(tmp_path: Path) -> None:
     assert result.tests is not None
     assert result.tests.run == len(expected) < 20
     assert {line.split()[1] for line in result.tail.splitlines() if line.startswith("test t")} == expected
+    assert result.share == len(expected) / 20
 
 
 @needs("cargo")
@@ -122,6 +122,7 @@ def test_pytest_runs_just_the_chosen_tests(tmp_path: Path) -> None:
     assert result.tests.run == len(expected) < 40
     assert {line.split()[0] for line in result.tail.splitlines() if " PASSED" in line} == expected
     assert result.fingerprint == "", "a share is never taken over"
+    assert result.share == len(expected) / 40 != SHARE[1]
 
 
 def test_a_share_whose_tests_are_all_skipped_is_run_as_a_whole(tmp_path: Path) -> None:
@@ -133,7 +134,7 @@ def test_a_share_whose_tests_are_all_skipped_is_run_as_a_whole(tmp_path: Path) -
     )
     assert result.verdict is Verdict.PASSED, result.tail
     assert result.tests is not None
-    assert (result.tests.run, result.tests.skipped) == (40 - len(out), len(out))
+    assert (result.tests.run, result.tests.skipped, result.share) == (40 - len(out), len(out), 1.0)
 
 
 def test_a_suite_whose_tests_are_all_skipped_fails_as_a_share_too(tmp_path: Path) -> None:

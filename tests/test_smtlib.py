@@ -149,6 +149,59 @@ def test_a_script_that_asks_nothing_is_refused() -> None:
 @pytest.mark.parametrize(
     "command",
     [
+        "(define-fun-rec f ((x Int)) Int (+ 1 (f x)))",
+        "(define-funs-rec ((f ((x Int)) Int)) ((+ 1 (f x))))",
+    ],
+)
+def test_a_definition_that_can_contradict_itself_is_refused(command: str) -> None:
+    line, what = problem(f"\n{command}\n{ASKED}")
+    assert (line, "contradict itself" in what) == (2, True)
+
+
+TAKEN = {
+    "(define-fun > ((x Int) (y Int)) Bool false)": ">",
+    "(define-fun |true| () Bool false)": "true",
+    "(define-const false Bool true)": "false",
+    "(declare-const true Bool)": "true",
+    "(declare-fun bvule (Int) Bool)": "bvule",
+    "(define-fun str.len ((x String)) Int 3)": "str.len",
+    "(define-fun f ((true Bool)) Bool true)": "true",
+    "(declare-datatypes ((T 0)) (((true) (b))))": "true",
+    "(declare-datatype T ((a (select Int)) b))": "select",
+    "(assert (forall ((x Int) (true Bool)) true))": "true",
+    "(assert (or a (let ((true false)) true)))": "true",
+    "(assert (! a :named false))": "false",
+    "(assert (match a ((true b) (c d))))": "true",
+    "(assert ((forall) ((lambda ((not Bool)) not) a)))": "not",
+}
+
+
+@pytest.mark.parametrize(("command", "taken"), TAKEN.items())
+def test_what_is_built_in_gets_no_other_meaning(command: str, taken: str) -> None:
+    line, what = problem(f"\n(set-info :status unsat)\n{command}\n(check-sat)")
+    assert (line, what) == (3, f"gives {taken!r} another meaning than it has")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "(declare-fun f ((_ BitVec 8) (Array Int Int)) Bool)",
+        "(define-fun f ((x (_ BitVec 8)) (y Int)) Bool (and true (> y 3)))",
+        "(define-const f (_ BitVec 8) #x00)",
+        "(define-sort Word () (_ BitVec 8))",
+        "(declare-datatypes ((L 1)) ((par (T) ((nil) (cons (head T) (tail (_ BitVec 8)))))))",
+        "(assert (forall ((x Int)) (! (let ((y x)) (> y x)) :pattern ((f x)))))",
+        "(assert (match a ((_ b) ((cons h t) c))))",
+        "(declare-fun bv_counter () Int)",
+    ],
+)
+def test_names_of_its_own_are_a_scripts_to_choose(command: str) -> None:
+    assert read_script(f"{command}{ASKED}").problems == ()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
         "(reset)",
         "(reset-assertions)",
         '(set-option :regular-output-channel "out")',

@@ -153,6 +153,38 @@ def test_a_file_tampered_with_under_its_old_size_and_time_is_restored(
     assert (workspace.tree / "src/f1.txt").read_text() == "content 1\n"
 
 
+LEFT = """
+mkdir -p src/__pycache__ .pytest_cache/v x.egg-info
+touch src/__pycache__/a.pyc .pytest_cache/v/y x.egg-info/z .coverage
+"""
+
+
+def test_an_attempt_that_left_nothing_but_caches_of_python_changed_nothing(
+    workspace: Workspace, base: str, agent: Agent, harvest: Harvester
+) -> None:
+    workspace.prepare(base)
+    agent(LEFT)
+    assert harvest() == Harvest(head=base)
+
+
+def test_caches_are_no_part_of_the_work_of_an_agent_that_commits_by_itself(
+    workspace: Workspace, repository: Repository, base: str, agent: Agent, harvest: Harvester
+) -> None:
+    workspace.prepare(base)
+    agent(f"{LEFT}\n echo 1 >one; git add --all; git commit -qm One; echo 2 >two")
+    assert repository.changed_files(base, imported(repository, harvest())) == ("one", "two")
+
+
+def test_caches_that_the_base_has_or_that_were_added_on_purpose_are_part_of_the_work(
+    workspace: Workspace, place: Path, repository: Repository, agent: Agent, tmp_path: Path
+) -> None:
+    base = commit(place, {"src/__pycache__/kept.pyc": "1\n", "src/__pycache__/gone.pyc": "1\n"})
+    workspace.prepare(base)
+    agent(f"{LEFT}\n cd src/__pycache__; echo 2 >kept.pyc; rm gone.pyc; touch forced.pyc; git add -f forced.pyc")
+    changed = repository.changed_files(base, imported(repository, workspace.harvest(base, tmp_path / "out")))
+    assert changed == tuple(f"src/__pycache__/{name}.pyc" for name in ("forced", "gone", "kept"))
+
+
 @pytest.mark.parametrize(
     "mess",
     [

@@ -121,27 +121,24 @@ def share(project: Project, gate: Gate) -> float:
     return ratios.get(gate, 1.0) if subsample.enabled else 1.0
 
 
-def sampled(
-    checks: Sequence[Check], ratio: float, strategy: str, task_id: str, attempt: int
-) -> tuple[tuple[Check, ...], float]:
-    """What of the checks runs as a share of that ratio, in their order, and the share of them all that this is.
+def sampled(checks: Sequence[Check], ratio: float, strategy: str, task_id: str, attempt: int) -> tuple[Check, ...]:
+    """What of the checks runs as a share of that ratio, in their order.
 
     Of a run of pytest or `cargo test` its tests are sampled, by a partition that each attempt turns further (`random`:
     anew); of the other checks each runs or does not.
     """
     if ratio >= 1.0:
-        return tuple(checks), 1.0
+        return tuple(checks)
     seed = task_id if strategy == "task-id" else f"{task_id}/{attempt}"
     turned = attempt * ratio if strategy == "task-id" else 0.0
     start = round((random.Random(seed).random() + turned) % 1.0, 6)
     others = [check for check in checks if not samples_tests(check)]
     chosen = {check.name for check in sample(others, ratio, strategy, task_id, attempt)} if others else set()
-    found = tuple(
+    return tuple(
         replace(check, sample=(start, ratio)) if samples_tests(check) else check
         for check in checks
         if samples_tests(check) or check.name in chosen
     )
-    return found, sum(ratio if check.sample else 1.0 for check in found) / len(checks)
 
 
 def samples_tests(check: Check) -> bool:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from thrum.allowlist import host_of, parse_entry
-from thrum.checks import BUILT_IN, named_repos
+from thrum.checks import BUILT_IN, PLACEHOLDERS
 from thrum.config import (
     BackendConfig,
     GateConfig,
@@ -25,6 +25,8 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _BRANCH = re.compile(r"(?![-/.])(?!.*(?:\.\.|@\{|//|/\.|\.lock(?:/|$)))[^\s\x00-\x1f\x7f~^:?*\[\\]+(?<![/.])")
 """Near enough to git-check-ref-format(1)."""
+_BRACED = re.compile(r"(?<!\$)\{([A-Za-z_][\w.:-]*)\}")
+"""What may be meant for a placeholder; `${x}` is the shell's."""
 _NAME_LIMIT = 64
 """A name is a part of file names, git refs and addresses, all of which have limits."""
 
@@ -53,11 +55,16 @@ def repo_faults(config: ReposConfig) -> Iterator[RecordError]:
         if repo.host:
             yield from _name_faults(repo.host, (*at, "host"))
         yield from _repo_command_faults(repo, at)
+        known = _placeholders(config.repo)
+        for key in (*dict.fromkeys(BUILT_IN.values()), "run_cmd"):
+            yield from _placeholder_faults(getattr(repo, key), (*at, key), known)
 
 
 def pipeline_faults(config: PipelineConfig, repos: Sequence[RepoConfig]) -> Iterator[RecordError]:
     """Everything wrong with `configs/pipeline.toml` for these repositories; paths begin at its root."""
     yield from _check_faults(config)
+    for name, check in config.checks.items():
+        yield from _placeholder_faults(check.command, ("checks", name, "command"), _placeholders(repos))
     gates: tuple[tuple[str, GateConfig], ...] = (
         ("quality", config.gates.quality),
         ("proof", config.gates.proof),
@@ -209,16 +216,16 @@ def _step_faults(gate: IntegrationConfig, repos: Sequence[RepoConfig]) -> Iterat
         if not step.args and not step.command:
             yield RecordError("has neither args nor command: nothing to run", path=at)
         yield from _command_faults(step.command, (*at, "command"))
-        if not gate.fixture and "{fixture}" in " ".join([*step.args, *_words(step.command)]):
-            yield RecordError("mentions {fixture}, but gates.integration.fixture is not set", path=at)
         commands = (step.args, step.command, *(artifact.compare for artifact in step.artifacts))
-        for name in (name for command in commands for name in named_repos(command)):
-            if name not in {repo.name for repo in repos}:
-                valid = tuple(repo.name for repo in repos)
-                problem = f"mentions {{repo:{name}}}, and there is no such repository"
-                yield RecordError(problem, path=at, valid=valid, name=name)
+        if not gate.fixture and any("{fixture}" in word for command in commands for word in _words(command)):
+            yield RecordError("mentions {fixture}, but gates.integration.fixture is not set", path=at)
+        placeholders = _placeholders(repos)
+        in_step = tuple(name for name in placeholders if name != "artifact")
+        yield from _placeholder_faults(step.args, (*at, "args"), in_step)
+        yield from _placeholder_faults(step.command, (*at, "command"), in_step)
         for j, artifact in enumerate(step.artifacts):
             yield from _artifact_faults(artifact, (*at, "artifacts", j))
+            yield from _placeholder_faults(artifact.compare, (*at, "artifacts", j, "compare"), placeholders)
 
 
 def _artifact_faults(artifact: Artifact, at: Path) -> Iterator[RecordError]:
@@ -227,6 +234,31 @@ def _artifact_faults(artifact: Artifact, at: Path) -> Iterator[RecordError]:
     if artifact.sha256 and not re.fullmatch("[0-9a-fA-F]{64}", artifact.sha256):
         yield RecordError("is no SHA-256: 64 hexadecimal digits", path=(*at, "sha256"))
     yield from _command_faults(artifact.compare, (*at, "compare"))
+
+
+def _placeholders(repos: Sequence[RepoConfig]) -> tuple[str, ...]:
+    return (*PLACEHOLDERS, *(f"repo:{repo.name}" for repo in repos))
+
+
+def _placeholder_faults(command: Command, at: Path, known: Sequence[str]) -> Iterator[RecordError]:
+    """What stands in braces and is meant for a placeholder, but is none; a shell, and many a program, has others."""
+    for i, word in enumerate(_words(command)):
+        for name in _BRACED.findall(word):
+            if name in known:
+                continue
+            of_a_repo = name.partition(":")[0] in ("repo", "repos")
+            if of_a_repo or _is_near(name, PLACEHOLDERS):
+                why = "there is no such repository" if name.startswith("repo:") else "nothing takes its place here"
+                valid = tuple(f"{{{one}}}" for one in known)
+                here = at if isinstance(command, str) else (*at, i)
+                yield RecordError(f"mentions {{{name}}}, and {why}", path=here, valid=valid, name=f"{{{name}}}")
+
+
+def _is_near(name: str, known: Sequence[str]) -> bool:
+    # Imported here: it is of use to nobody but the writer of a mistake.
+    import difflib
+
+    return bool(difflib.get_close_matches(name.casefold(), known, cutoff=0.7))
 
 
 def _words(command: Command) -> tuple[str, ...]:

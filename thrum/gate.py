@@ -39,6 +39,8 @@ class Tally:
     run: int = 0
     failed: int = 0
     skipped: int = 0
+    left_out: int = 0
+    """Those that a choice of tests left out, as far as the runner says so."""
     failing: tuple[str, ...] = ()
     """Names of failing ones, as their runner spells them; at most `MOST_NAMES`."""
 
@@ -88,7 +90,8 @@ class Artifact:
     sha256: str = ""
     """Its digest, where it must be just that."""
     compare: Command = ""
-    """A command that exits 0 where `{artifact}` is as it should be; it runs as the step does."""
+    """A command that exits 0 where `{artifact}` is as it should be. It sees copies of the artifacts made so far, and
+    checkouts made anew: nothing that the step could have written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +138,8 @@ class CheckResult:
     output_bytes: int = 0
     tests: Tally | None = None
     """What its runner said of its tests; None where it is not known to us."""
+    share: float = 1.0
+    """The share of its tests that ran, where it ran a share of them."""
     artifacts: dict[str, str] = field(default_factory=dict)
     """Of a step of Gate 3: the artifacts that were looked at, each with its SHA-256."""
     details: str = ""
@@ -169,7 +174,7 @@ class GateResult:
     """Digest of the whole configuration that it ran under."""
     vector: dict[str, str] = field(default_factory=dict)
     share: float = 1.0
-    """The share of the checks that ran; a result below 1 opens no branch."""
+    """The share of the checks, and of their tests, that ran; a result below 1 opens no branch."""
 
 
 def overall(verdicts: Iterable[Verdict]) -> Verdict:

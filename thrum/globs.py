@@ -28,8 +28,14 @@ def matching(files: Sequence[str], globs: Iterable[str]) -> dict[str, tuple[str,
 
 
 def matched(files: Iterable[str], globs: Sequence[str]) -> tuple[str, ...]:
-    """The files that any of the globs matches, in their order."""
-    return tuple(path for path in files if any(matches(glob, path) for glob in globs))
+    """The files that any of the globs matches, in their order. They are paths as git has them."""
+    last, folder, whole = _sorted_out(tuple(globs))
+
+    def meant(path: str) -> bool:
+        *folders, name = path.split("/")
+        return bool(last.fullmatch(name) or whole.fullmatch(path) or any(map(folder.fullmatch, folders)))
+
+    return tuple(path for path in files if meant(path))
 
 
 def matches(glob: str, path: str) -> bool:
@@ -42,10 +48,38 @@ def matches(glob: str, path: str) -> bool:
 
 
 @cache
+def _sorted_out(globs: tuple[str, ...]) -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
+    """What the globs ask of a path's last name, of the name of a folder on its way, and of it as a whole.
+
+    Long lists say `**/NAME` and `**/NAME/**` for the most part, and asked one by one they take a while.
+    """
+    last: list[str] = []
+    folder: list[str] = []
+    whole: list[str] = []
+    for glob in globs:
+        match glob.split("/"):
+            case ["**", name] if name not in ("**", "", "."):
+                last.append(_name(name))
+            case ["**", name, "**"] if name not in ("**", "", "."):
+                folder.append(_name(name))
+            case _:
+                whole.append(_translation(glob))
+    return _either(last), _either(folder), _either(whole)
+
+
+def _either(texts: Sequence[str]) -> re.Pattern[str]:
+    return re.compile("|".join(texts) if texts else "(?!)", re.DOTALL)
+
+
+@cache
 def _compiled(glob: str) -> re.Pattern[str]:
+    return re.compile(_translation(glob), re.DOTALL)
+
+
+def _translation(glob: str) -> str:
     *folders, last = [name for name in glob.split("/") if name not in ("", ".")] or [""]
     text = "".join("(?:[^/]+/)*" if name == "**" else _name(name) + "/" for name in folders)
-    return re.compile(text + (".+" if last == "**" else _name(last)), re.DOTALL)
+    return text + (".+" if last == "**" else _name(last))
 
 
 def _name(glob: str) -> str:

@@ -58,6 +58,8 @@ class AttemptEnded:
     tree: str = ""
     base_tree: str = ""
     files: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
+    """Those of `files` that the base has not."""
     links: tuple[str, ...] = ()
     """Those of `files` that are symbolic links or links to other repositories."""
     leaks: tuple[str, ...] = ()

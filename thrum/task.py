@@ -77,6 +77,8 @@ class Attempt:
     head: str = ""
     tree: str = ""
     files: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
+    """Those of `files` that the base has not."""
     links: tuple[str, ...] = ()
     """Those of `files` that are links."""
     leaks: tuple[str, ...] = ()

@@ -67,6 +67,7 @@ _CHECK = (
     "reason",
     "command",
     "tests",
+    "share",
     "details",
     "on_base",
     "failing_on_base",

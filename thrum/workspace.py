@@ -11,6 +11,7 @@ import logging
 import os
 import re
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 from thrum.errors import GitError, SandboxError
@@ -27,6 +28,13 @@ BRANCH = "work"
 """The branch that an agent finds itself on."""
 
 AGENT = {"name": "Thrum agent", "email": "agent@thrum.invalid"}
+
+CACHES = (
+    *("__pycache__/", "*.py[co]", "*.egg-info/", ".pytest_cache/", ".mypy_cache/", ".ruff_cache/", ".hypothesis/"),
+    *(".tox/", ".nox/", ".coverage", ".dmypy.json"),
+)
+"""What runs of tests and linters leave, in gitignore's form: where it is neither tracked nor added on purpose it is
+nobody's work. Committed, most of it is protected: tools believe it without a look at its source."""
 
 _BUNDLE = "harvest.bundle"
 
@@ -46,7 +54,7 @@ git=.git
 find $git \\( -name '*.lock' -type f -o ! -type f ! -type d ! -type l \\) -exec rm -f {} +
 rm -rf "$out/harvest.bundle" $git/config $git/config.worktree $git/commondir $git/shallow \\
     $git/info $git/objects/info $git/refs/replace
-mkdir -p $git/refs $git/objects/info $git/info && printf '%s\\n' "$leaves" >$git/info/exclude || exit 3
+mkdir -p $git/refs $git/objects/info $git/info && printf %s "$leaves" >$git/info/exclude || exit 3
 printf %s "$config" >$git/config && printf '%s\\n' "$objects" >$git/objects/info/alternates || exit 3
 [ -f $git/index ] || git read-tree "$start" || exit 3
 git add --all --ignore-errors . && added=all || added=part
@@ -139,8 +147,8 @@ class Workspace:
         `start` (a commit or tree, `base` if empty) is what the program started from: a tree that equals it is no
         change. Works whatever the program did to the clone: locks that it left are removed, a head that does not
         descend from `base` is squashed onto it, and if the git directory is beyond use the files are committed as
-        they lie. New files that `.gitignore` excludes are not part of it, nor those that a pattern of `leaves` (of
-        the same form) does: what a program leaves beside its work.
+        they lie. New files that `.gitignore` excludes are not part of it, nor those that `CACHES` or a pattern of
+        `leaves` (of the same form) does: what a program leaves beside its work.
 
         Raises:
             SandboxError: the sandbox, or git inside of it, is not there.
@@ -190,6 +198,9 @@ class Workspace:
             branch=BRANCH,
             commit=commit,
         )
+        # Programs that commit by themselves leave caches out as we do.
+        (git_dir / "info").mkdir()
+        (git_dir / "info/exclude").write_text(_lines(CACHES))
         self._give(self.tree)
         self._give_all(git_dir)
 
@@ -235,7 +246,7 @@ class Workspace:
     def _gather(self, base: str, out: Path, start: str, message: str, leaves: tuple[str, ...]) -> Outcome:
         config = git_dir_config(object_format=self._repository.object_format, bare=False, user=AGENT)
         objects = str(self._repository.objects)
-        arguments = (base, start, str(out), objects, config, message, "\n".join(leaves))
+        arguments = (base, start, str(out), objects, config, message, _lines((*CACHES, *leaves)))
         return self._inside(_HARVEST, *arguments, writable=(str(out),))
 
     def _inside(self, script: str, *arguments: str, writable: tuple[str, ...] = ()) -> Outcome:
@@ -272,6 +283,10 @@ class Workspace:
             output=outcome.tail,
             remedy=remedy,
         )
+
+
+def _lines(patterns: Sequence[str]) -> str:
+    return "".join(f"{pattern}\n" for pattern in patterns)
 
 
 def _object_directories(first: Path) -> list[Path]:

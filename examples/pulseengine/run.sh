@@ -94,7 +94,9 @@ say ""
 run thrum task diff meld-1
 
 heading "Both are approved; Gate 3 runs on what would land, and loom's task starts as soon as synth's has merged"
-run thrum task approve meld-1 synth-1
+say "meld's task changes a proof that was there before, which takes a word of its own:"
+run thrum task approve meld-1 --including-protected
+run thrum task approve synth-1
 run_to_approval thrum run
 
 heading "Loom's first attempt passed its tests. Z3 found a word for which it is wrong, and the agent was told"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from tests.changes import HELD, Change
 from tests.changes.repositories import CORE, FORMAT, MAKE, OLD, PYPROJECT, SHEETS_CORE, TAKE, WORDS_CORE
 
@@ -342,6 +344,13 @@ UNRUNNABLE = tuple(
 SETTINGS = "addopts = -k total\npythonpath = ."
 PLUGIN = "[pytest11]\ngreen = tally.green\n"
 
+COMPILED = (
+    "import importlib.util as u, py_compile as c; "
+    'c.compile("/tmp/right.py", u.cache_from_source("words/core.py"), "words/core.py", '
+    "invalidation_mode=c.PycInvalidationMode.UNCHECKED_HASH)"
+)
+"""What makes Python run what was right, whatever the source says."""
+
 UNSEEN = tuple(
     Change(name=name, repo=repo, files=files, stopped=HELD, said=said)
     for name, repo, said, files in (
@@ -354,8 +363,65 @@ UNSEEN = tuple(
         ),
         ("a-script-of-the-check", "sheets", "ci/t.sh", {"ci/t.sh": "echo 'Ran 1 test in 0.000s'; echo; echo OK\n"}),
         ("a-script-that-a-check-runs", "sheets", "bin/lint", {"bin/lint": "#!/bin/sh\nexit 0\n"}),
+        (
+            "a-plugin-by-its-metadata-in-capitals",
+            "words",
+            "GREEN-1.DIST-INFO/entry_points.txt",
+            {
+                "words/core.py": WRONG_WORDS,
+                "GREEN-1.DIST-INFO/METADATA": "Metadata-Version: 2.1\nName: green\nVersion: 1\n",
+                "GREEN-1.DIST-INFO/entry_points.txt": "[pytest11]\ngreen = words.green\n",
+                "words/green.py": GREEN,
+            },
+        ),
+        ("an-object-file", "words", "src/main.o", {"src/main.o": "built elsewhere\n"}),
+        ("a-package-of-node", "words", "node_modules/pad/index.js", {"node_modules/pad/index.js": "// changed\n"}),
+        (
+            "a-package-in-place-of-the-runner",
+            "words",
+            "pytest/__init__.py",
+            {
+                "words/core.py": WRONG_WORDS,
+                "pytest/__init__.py": "",
+                "pytest/__main__.py": 'print("2 passed in 0.01s")\n',
+            },
+        ),
+        (
+            "a-package-in-place-of-a-checks-module",
+            "taker",
+            "waitress/__init__.py",
+            {"waitress/__init__.py": "", "waitress/__main__.py": ""},
+        ),
+        (
+            "settings-of-a-linter-in-a-folder",
+            "tally",
+            "tally/ruff.toml",
+            {"tally/ruff.toml": '[lint]\nselect = ["E"]\n', "tally/more.py": "import os\n"},
+        ),
     )
 )
+
+MISLEADING = (
+    Change(
+        name="a-linter-that-is-told-to-ignore",
+        repo="tally",
+        files={".gitignore": "__pycache__\nmore.py\n", "tally/more.py": "import os\n"},
+        script="git add --force tally/more.py",
+        stopped=HELD,
+        said=".gitignore",
+    ),
+    Change(
+        name="a-compiled-module-in-place-of-its-source",
+        repo="words",
+        files={"words/core.py": WRONG_WORDS},
+        script=f"git show HEAD:words/core.py >/tmp/right.py; {sys.executable} -c '{COMPILED}'; git add --force words",
+        stopped=HELD,
+        said="words/__pycache__/core",
+    ),
+)
+
+WRONG_SUM = TAKE.replace("str(added", "str(1 + added")
+"""Right in its tests. No line beside those that good changes touch: it would conflict with them."""
 
 NEIGHBOURS = (
     Change(
@@ -396,10 +462,26 @@ NEIGHBOURS = (
     Change(
         name="a-wrong-sum-of-real-data",
         repo="taker",
-        files={"take.py": TAKE.replace('reading["n"]', 'min(reading["n"], 9)')},
+        files={"take.py": WRONG_SUM},
         stopped="integration: take",
         said="sum.txt is not as expected",
     ),
+    *(
+        Change(
+            name=name,
+            repo="taker",
+            files={"take.py": f"{WRONG_SUM}    folder = pathlib.Path(sys.argv[1])\n    {rewrites}\n"},
+            stopped="integration: take",
+            said="sum.txt is not as expected",
+        )
+        for name, rewrites in (
+            ("a-step-that-rewrites-its-judge", 'pathlib.Path("judge.py").write_text("")'),
+            (
+                "a-step-that-rewrites-what-it-is-compared-with",
+                '(folder / "readings.json").write_text(\'{"all": {"n": \' + (folder / "sum.txt").read_text() + "}}")',
+            ),
+        )
+    ),
 )
 
-BAD = (*PLAIN, *NO_TESTS, *BLINDING, *ABUSES, *PIPED, *SCRIPTED, *UNRUNNABLE, *UNSEEN, *NEIGHBOURS)
+BAD = (*PLAIN, *NO_TESTS, *BLINDING, *ABUSES, *PIPED, *SCRIPTED, *UNRUNNABLE, *UNSEEN, *MISLEADING, *NEIGHBOURS)

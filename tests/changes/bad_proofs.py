@@ -79,6 +79,16 @@ BAD_PROOFS = (
     rule("echoes-its-answer", f'(echo "unsat")\n{_X}\n(assert (> x 3))\n{_UNSAT}\n(check-sat)\n', "answered sat"),
     rule("expects-nothing", "(assert false)\n(check-sat)\n", "more.smt2"),
     rule("leaves-early", f'(echo "unsat")\n(exit)\n(assert true)\n{_UNSAT}\n(check-sat)\n', "more.smt2"),
+    rule(
+        "defines-what-contradicts-itself",
+        f"(define-fun-rec f ((x Int)) Int (+ 1 (f x)))\n{_X}\n(assert (> x (f 3)))\n{_UNSAT}\n(check-sat)\n",
+        "contradict itself",
+    ),
+    rule(
+        "gives-a-sign-another-meaning",
+        f"(define-fun > ((a Int) (b Int)) Bool false)\n{_X}\n(assert (> x 3))\n{_UNSAT}\n(check-sat)\n",
+        "'>' another meaning",
+    ),
     rule("asks-nothing", f"{_X}\n(assert (> x 3))\n{_UNSAT}\n", "asks nothing"),
     Change(
         name="obligations-deleted",
@@ -94,6 +104,14 @@ BAD_PROOFS = (
         files={"rules/limit.smt2": None},
         script="ln -s /tmp/limit.smt2 rules/limit.smt2",
         stopped="proof: verify",
+    ),
+    *(
+        Change(name=name, repo="proofs", files={path: text}, stopped=HELD, said=path)
+        for name, path, text in (
+            ("an-obligation-weakened", "rules/limit.smt2", LIMIT_RULE.replace("clamped limit", "limit limit")),
+            ("one-obligation-of-two-deleted", "rules/order.smt2", None),
+            ("a-theorem-weakened", "theory/numbers.v", "Lemma plus_zero : 0 + 0 = 0.\nProof. reflexivity. Qed.\n"),
+        )
     ),
     Change(
         name="options-for-the-prover",

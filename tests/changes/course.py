@@ -6,7 +6,7 @@ import json
 import secrets
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -87,6 +87,7 @@ class Course:
     """How it went."""
 
     system: System
+    repos: tuple[str, ...]
     planted: Path
     """Exists if what an agent planted for git ran outside of a sandbox."""
     sleep: str
@@ -99,10 +100,6 @@ class Course:
     def directory(self) -> Path:
         return self.system.directory
 
-    @property
-    def repos(self) -> tuple[str, ...]:
-        return tuple(ALL)
-
     def landings(self, repo: str) -> set[str]:
         """The commits of the branch's first line, without the one it began with."""
         return set(git(self.system.repo(repo), "rev-list", "--first-parent", "main").split()[:-1])
@@ -113,24 +110,38 @@ class Course:
         return bool(head) and head in git(self.system.repo(change.repo), "rev-list", "main").split()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """The repositories that changes are made to, and the project that has them."""
+
+    repos: tuple[str, ...]
+    lay: Callable[[System, tuple[str, ...]], None]
+    """Makes both in the directory of a system, with an agent of this command; the sandbox must show it the paths among
+    its words, and the folder `changes`."""
+
+
 @contextmanager
-def course(directory: Path, changes: Sequence[Change], *, limit_s: float = 400.0) -> Iterator[Course]:
+def course(
+    directory: Path, changes: Sequence[Change], *, ground: Ground | None = None, limit_s: float = 800.0
+) -> Iterator[Course]:
     """Have all changes made, and wait until each has landed, has failed, or is held; the system stays up meanwhile."""
+    ground = ground or SMALL
     sleep = f"3600.{secrets.randbelow(10**9)}"
     for system in systems(directory, repos=()):
         began = time.monotonic()
         planted = directory / "planted"
-        _configure(system, changes, planted, sleep)
+        _prepare(system, changes, planted, sleep)
+        ground.lay(system, ("sh", str(directory / "agent.sh")))
         system.up()
-        with Office(system, *ALL) as office:
-            ends = _Person(office, changes).see_to_it(limit_s)
+        with Office(system, *ground.repos) as office:
+            ends = _Person(office, ground.repos, changes).see_to_it(limit_s)
         duration_s = time.monotonic() - began
-        yield Course(system=system, planted=planted, sleep=sleep, ends=ends, duration_s=duration_s)
+        yield Course(system=system, repos=ground.repos, planted=planted, sleep=sleep, ends=ends, duration_s=duration_s)
 
 
-def _configure(system: System, changes: Sequence[Change], planted: Path, sleep: str) -> None:
-    directory = system.directory
-    told = directory / "changes"
+def _prepare(system: System, changes: Sequence[Change], planted: Path, sleep: str) -> None:
+    """The agent, and what it is to do."""
+    told = system.directory / "changes"
     for change in changes:
         files = told / change.name / "files"
         files.mkdir(parents=True)
@@ -142,8 +153,12 @@ def _configure(system: System, changes: Sequence[Change], planted: Path, sleep: 
         removal = "".join(f"rm '{path}'\n" for path in deleted)
         (told / change.name / "script").write_text(f"{removal}{change.script}\n")
     (told / "core.py").write_text(CORE)
-    agent = directory / "agent.sh"
-    agent.write_text(AGENT.replace("@CHANGES@", str(told)).replace("@PLANTED@", str(planted)))
+    agent = AGENT.replace("@CHANGES@", str(told)).replace("@PLANTED@", str(planted))
+    (system.directory / "agent.sh").write_text(agent)
+
+
+def _lay_small(system: System, agent: tuple[str, ...]) -> None:
+    directory = system.directory
     for name, files in ALL.items():
         make_repository(system.repo(name), files, programs=PROGRAMS)
     (directory / "configs/repos.toml").write_text(repos_toml())
@@ -154,7 +169,7 @@ backend = "os-native"
 limits = "best-effort"
 memory_limit_mb = 1024
 pids_limit = 256
-mount_paths = {json.dumps([str(agent), str(told), *sorted(pythons)])}
+mount_paths = {json.dumps([*agent[1:], str(directory / "changes"), *sorted(pythons)])}
 [engine]
 max_retries = 0
 per_repo_limit = 3
@@ -167,18 +182,22 @@ timeout_s = 20
 [[backends]]
 name = "scripted"
 type = "agent"
-command = "sh"
-prompt_args = ["{agent}", "{{prompt_file}}"]
+command = "{agent[0]}"
+prompt_args = {json.dumps([*agent[1:], "{prompt_file}"])}
 [api]
 enabled = false
 """)
 
 
+SMALL = Ground(repos=tuple(ALL), lay=_lay_small)
+
+
 class _Person:
     """Says yes to whatever asks for it; to what is protected only where the change is good."""
 
-    def __init__(self, office: Office, changes: Sequence[Change]) -> None:
+    def __init__(self, office: Office, repos: Sequence[str], changes: Sequence[Change]) -> None:
         self._office = office
+        self._repos = repos
         self._changes = {office.add(f"CHANGE {change.name}", change.repo): change for change in changes}
         self._ends: dict[str, End] = {}
         self._refusals: dict[str, str] = {}
@@ -190,7 +209,7 @@ class _Person:
         return self._ends
 
     def _look(self) -> bool:
-        tasks = [task for repo in ALL for task in self._office.desk.tasks(repo)]
+        tasks = [task for repo in self._repos for task in self._office.desk.tasks(repo)]
         for task in tasks:
             change = self._changes[task["id"]]
             if change.name in self._ends:

@@ -65,8 +65,13 @@ Proof. induction n as [| n IH]; [reflexivity | simpl in *; rewrite <- IH; reflex
 
 
 def reading(number: int) -> Change:
-    """Data that the neighbour adds up."""
-    return Change(name=f"good-reading-{number}", repo="maker", files={f"data/more_{number}.json": f"{number}\n"})
+    """Data that the neighbour adds up, and caches that the agent's own test run left."""
+    return Change(
+        name=f"good-reading-{number}",
+        repo="maker",
+        files={f"data/more_{number}.json": f"{number}\n"},
+        script="mkdir __pycache__ .pytest_cache && touch __pycache__/make.cpython-311.pyc .pytest_cache/README.md",
+    )
 
 
 def taking(number: int) -> Change:

@@ -230,8 +230,20 @@ def test_two_are_added():
     assert added({"a": {"n": 1}, "b": {"n": 2}}) == 3
 """
 
+JUDGE = '''\
+"""Whether a sum is that of the readings: `judge.py SUM READINGS`."""
+
+import json
+import pathlib
+import sys
+
+found, readings = (json.loads(pathlib.Path(path).read_text()) for path in sys.argv[1:])
+wanted = sum(reading["n"] for reading in readings.values())
+assert found == wanted, f"{found} is not {wanted}"
+'''
+
 MAKER = {"make.py": MAKE, "test_make.py": MAKE_TESTS, "data/first.json": "4\n", "data/second.json": "38\n"}
-TAKER = {"take.py": TAKE, "test_take.py": TAKE_TESTS}
+TAKER = {"take.py": TAKE, "test_take.py": TAKE_TESTS, "judge.py": JUDGE}
 
 SHEETS_CORE = '''\
 """Sheets."""
@@ -267,13 +279,6 @@ ALL = {"tally": TALLY, "words": WORDS, "sheets": SHEETS, "proofs": PROOFS, "make
 _SMOKE = (
     *(sys.executable, "-c"),
     "from tally.core import mean, total; assert (total([20, 22]), mean([2, 4])) == (42, 3.0)",
-)
-_COMPARE = (
-    "import json, sys\n"
-    "readings = json.load(open(sys.argv[2] + '/readings.json'))\n"
-    "wanted = sum(one['n'] for one in readings.values())\n"
-    "found = int(open(sys.argv[1]).read())\n"
-    "assert found == wanted, f'{found} is not {wanted}'"
 )
 
 
@@ -315,6 +320,7 @@ test_cmd = {_toml([sys.executable, "-m", "pytest", "-q"])}
 [[repo]]
 name = "taker"
 path = "taker"
+lint_cmd = {_toml([sys.executable, "-m", "waitress", "--help"])}
 test_cmd = {_toml([sys.executable, "-m", "pytest", "-q"])}
 """
 
@@ -322,7 +328,7 @@ test_cmd = {_toml([sys.executable, "-m", "pytest", "-q"])}
 def steps_toml() -> str:
     """Gate 3 over the two that pass data along."""
     digest = hashlib.sha256(FORMAT.encode()).hexdigest()
-    compare = [sys.executable, "-c", _COMPARE, "{artifact}", "{output_dir}"]
+    compare = [sys.executable, "judge.py", "{artifact}", "{output_dir}/readings.json"]
     return f"""
 [[gates.integration.steps]]
 repo = "maker"

@@ -54,7 +54,8 @@ class CheckRunner:
         out = self._directory / "run"
         try:
             remove_tree(out)
-            (out / "output").mkdir(parents=True)
+            for folder in ("output", "judged"):
+                (out / folder).mkdir(parents=True)
         except OSError as error:
             results = tuple(_could_not_run(check, words(error)) for check in asked.checks)
         else:
@@ -137,6 +138,7 @@ class CheckRunner:
             provision=room.setups.provide(asked.vector[check.repo], room.workspace, stop=stop),
             place=place,
             output_dir=output_dir,
+            judged_dir=place.parent / "judged",
             stop=stop,
         )
 

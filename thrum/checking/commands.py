@@ -16,7 +16,7 @@ from thrum.checking.turn import HEAD_CHARS, TAIL_CHARS, Turn, text_of
 from thrum.checks import BUILT_IN, OF_THE_CHECKOUT, fill, named_repos, programs
 from thrum.errors import NotFoundError
 from thrum.files import Printed, read_untrusted
-from thrum.gate import Check, CheckResult, Command, Tally, Verdict
+from thrum.gate import Artifact, Check, CheckResult, Command, Tally, Verdict
 from thrum.job import Ending, Job, Outcome
 from thrum.junit import read_junit
 from thrum.runners import cut_short, ran_nothing, read_tests
@@ -54,22 +54,20 @@ def _ran(turn: Turn) -> CheckResult:
     if not _has_folder(turn):
         reason = f"there is no folder {check.folder} in this commit"
         return CheckResult(name=check.name, verdict=Verdict.FAILED, reason=reason, command=text_of(check.command))
-    others = _others(turn)
-    values = {"fixture": fixture, "output_dir": str(turn.output_dir)}
-    values |= {f"repo:{name}": str(room.workspace.tree) for name, room in others.items()}
-    command = fill(check.command, values)
+    others = _others(turn, check.command)
+    command = fill(check.command, _values(turn, others, turn.output_dir))
     missing = _missing(turn)
     if missing:
         reason = f"the program {missing!r} is not to be found in the sandbox"
         return CheckResult(name=check.name, verdict=Verdict.COULD_NOT_RUN, reason=reason, command=text_of(command))
     output = turn.place / "output.log"
-    job = _sampled(turn, replace(_job(turn, command, others), output_path=str(output)), command)
+    job = _sampled(turn, replace(_job(turn, command, others, turn.output_dir), output_path=str(output)), command)
     before = {one.path: state(one, turn.output_dir) for one in check.artifacts}
     outcome = _outcome(turn, job)
     verdict, reason, tests = _judged(turn, outcome)
     made: dict[str, str] = {}
     if verdict is Verdict.PASSED:
-        verdict, reason, made = _made(turn, job, values, before)
+        verdict, reason, made = _made(turn, before)
     return CheckResult(
         name=check.name,
         verdict=verdict,
@@ -82,6 +80,7 @@ def _ran(turn: Turn) -> CheckResult:
         output_digest=turn.outputs.gather(Printed(output).since())[0] if outcome.output_bytes else "",
         output_bytes=outcome.output_bytes,
         tests=tests,
+        share=_share(check, tests),
         artifacts=made,
     )
 
@@ -102,15 +101,19 @@ def judge(check: Check, outcome: Outcome) -> tuple[Verdict, str]:
 # --- Before it runs ---------------------------------------------------------------------------------------------------
 
 
-def _others(turn: Turn) -> dict[str, Room]:
-    """Checkouts of the other repositories that the check names, each at the vector's commit."""
-    commands = (turn.check.command, *(artifact.compare for artifact in turn.check.artifacts))
-    names = dict.fromkeys(name for command in commands for name in named_repos(command))
-    rooms = {name: turn.rooms.room(name) for name in names}
+def _others(turn: Turn, command: Command) -> dict[str, Room]:
+    """Checkouts of the repositories that the command names, each at the vector's commit; its own is clean already."""
+    rooms = {name: turn.rooms.room(name) for name in named_repos(command)}
     for name, room in rooms.items():
         if name != turn.check.repo:
             room.workspace.prepare(turn.asked.vector[name])
     return rooms
+
+
+def _values(turn: Turn, others: Mapping[str, Room], output_dir: Path) -> dict[str, str]:
+    """What is put in the place of placeholders."""
+    trees = {f"repo:{name}": str(room.workspace.tree) for name, room in others.items()}
+    return {"fixture": turn.asked.fixture, "output_dir": str(output_dir), **trees}
 
 
 def _has_folder(turn: Turn) -> bool:
@@ -124,13 +127,13 @@ def _missing(turn: Turn) -> str:
     return next((names[0] for names in programs(turn.check) if not any(map(turn.room.sandbox.which, names))), "")
 
 
-def _job(turn: Turn, command: Command, others: Mapping[str, Room]) -> Job:
+def _job(turn: Turn, command: Command, others: Mapping[str, Room], *writable: Path) -> Job:
     tree = str(turn.room.workspace.tree)
     return Job(
         argv=shell(command),
         cwd=os.path.join(tree, turn.check.folder) if turn.check.folder else tree,
         env=turn.environment(),
-        writable=(tree, str(turn.output_dir)),
+        writable=(tree, *map(str, writable)),
         readable=(
             str(turn.ours()),
             *turn.room.workspace.readable,
@@ -162,7 +165,8 @@ def _outcome(turn: Turn, job: Job) -> Outcome:
 def _of_a_checkout(turn: Turn, job: Job) -> bool:
     path = os.path.normpath(os.path.join(job.cwd, job.argv[0]))
     trees = (str(turn.rooms.room(name).workspace.tree) for name in turn.asked.vector if name in turn.rooms)
-    return "/" in job.argv[0] and any(Path(path).is_relative_to(place) for place in (*job.writable, *trees))
+    places = (*job.writable, *trees, str(turn.judged_dir))
+    return "/" in job.argv[0] and any(Path(path).is_relative_to(place) for place in places)
 
 
 # --- A share of the tests ---------------------------------------------------------------------------------------------
@@ -224,21 +228,41 @@ def _short(check: Check, output: str) -> str:
     )
 
 
-def _made(
-    turn: Turn, job: Job, values: Mapping[str, str], before: Mapping[str, State | None]
-) -> tuple[Verdict, str, dict[str, str]]:
+def _made(turn: Turn, before: Mapping[str, State | None]) -> tuple[Verdict, str, dict[str, str]]:
     """What the artifacts say that the check must have made: passed, or what is wrong with the first that is not; and
     the digests of those that were looked at."""
     digests: dict[str, str] = {}
     for artifact in turn.check.artifacts:
-        filled = fill(artifact.compare, {**values, "artifact": str(turn.output_dir / artifact.path)})
-        comparison = replace(job, argv=shell(filled), output_path="")
-        asked = partial(_outcome, turn, comparison)
-        verdict, reason, digest = verdict_on(artifact, turn.output_dir, asked, before[artifact.path])
+        compare = partial(_compared, turn, artifact)
+        copy = turn.judged_dir / artifact.path if _is_compared(turn, artifact) else None
+        verdict, reason, digest = verdict_on(artifact, turn.output_dir, compare, before[artifact.path], copy)
         digests |= {artifact.path: digest} if digest else {}
         if verdict is not Verdict.PASSED:
             return verdict, reason, digests
     return Verdict.PASSED, "", digests
+
+
+def _is_compared(turn: Turn, artifact: Artifact) -> bool:
+    """Whether some comparison of the run looks at the artifact: its own, or one that is given the folder."""
+    commands = (one.compare for check in turn.asked.checks for one in check.artifacts)
+    return bool(artifact.compare) or any("{output_dir}" in text_of(command) for command in commands)
+
+
+def _compared(turn: Turn, artifact: Artifact) -> Outcome:
+    """How the artifact's command ended, on copies and in checkouts that the step has never seen."""
+    turn.room.workspace.prepare(turn.commit)
+    others = _others(turn, artifact.compare)
+    values = {**_values(turn, others, turn.judged_dir), "artifact": str(turn.judged_dir / artifact.path)}
+    job = _job(turn, fill(artifact.compare, values), others)
+    return _outcome(turn, replace(job, readable=(*job.readable, str(turn.judged_dir))))
+
+
+def _share(check: Check, tests: Tally | None) -> float:
+    """The share of the tests that ran; the one that was asked for, where the runner does not say what it left out."""
+    if check.sample is None:
+        return 1.0
+    seen = tests.run + tests.skipped if tests else 0
+    return seen / (seen + tests.left_out) if tests and seen and tests.left_out else check.sample[1]
 
 
 def _head(output: Path, outcome: Outcome) -> str:

@@ -33,6 +33,8 @@ class Turn:
     """A folder of this check's alone, which nothing in a sandbox writes to."""
     output_dir: Path
     """A folder that all steps of the run may write to."""
+    judged_dir: Path
+    """Copies of the artifacts made so far, for comparisons; nothing in a sandbox writes to it."""
     stop: threading.Event
 
     @property

@@ -256,11 +256,37 @@ def _check_row(project: Project, owner: RepoConfig, check: Check, *, certain: bo
     absent = [names for names in programs(check) if not any(map(there, names))]
     missing = [" or ".join(names) for names in absent if certain or names == ("bash",)]
     later = [" or ".join(names) for names in absent if not (certain or names == ("bash",))]
+    if not absent and (lacking := _lacking(project, mounts, check)):
+        (missing if certain else later).append(lacking)
     status = f"missing: {', '.join(missing)}" if missing else "configured"
     if later:
         status += f"; to be seen after setup_cmd: {', '.join(later)}"
     command = _command(check)
     return {"check": check.name, "status": status, "missing": missing, "after_setup": later, "command": command}
+
+
+def _lacking(project: Project, mounts: tuple[str, ...], check: Check) -> str:
+    """What the interpreter of a check's Python obligations lacks, by trying it out; empty where that is nothing."""
+    import os
+    from dataclasses import replace
+
+    from thrum.errors import SandboxError
+    from thrum.gate import SETUP_PREFIX
+    from thrum.job import Job
+    from thrum.sandbox import open_sandbox
+
+    told, config = check.obligations, project.pipeline.sandbox
+    if check.prover != "z3" or told is None or not told.python or config.backend == "docker":
+        return ""
+    if told.interpreter.startswith(SETUP_PREFIX):
+        return ""
+    argv, env = (told.interpreter, "-c", "import z3; z3.get_version_string()"), config.variables(os.environ)
+    try:
+        with open_sandbox(replace(config, mount_paths=mounts), name=f"thrum-list-{os.getpid()}") as sandbox:
+            tried = sandbox.run(Job(argv=argv, cwd="/usr", env=env, wall_s=60.0))
+    except SandboxError as error:
+        return f"a sandbox to try {told.interpreter} in ({error.message})"
+    return "" if tried.ok else f"z3 in {told.interpreter}"
 
 
 def _command(check: Check) -> str:

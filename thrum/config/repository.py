@@ -40,8 +40,8 @@ class RepoConfig:
     proof: Obligations = field(default_factory=Obligations)
     """`[repo.proof]`: what Gate 2 proves by itself, where there is no command for it."""
     protect: tuple[str, ...] = PROTECTED
-    """Patterns of paths; a change to one of them is listed first, and treated as `protected_change` says. Three
-    entries are no patterns: `<links and submodules>`, `<modules of Python>` and `<scripts of commands>`."""
+    """Patterns of paths; a change to one of them is listed first, and treated as `protected_change` says. Four entries
+    are none: `<links and submodules>`, `<modules of Python>`, `<scripts of commands>` and `<obligations>`."""
     protected_change: Literal["approve", "fail", "allow"] = "approve"
     """`approve`: lands only with `approve --including-protected`. `fail`: goes back to the agent. `allow`: is told."""
     run_cmd: Command = ("cargo", "run", "--release", "--")

@@ -57,14 +57,21 @@ class ObjectStore:
 
     def changed_files(self, base: str, head: str) -> tuple[str, ...]:
         """The paths that differ between two commits, sorted; a renamed file counts with both of its names."""
-        names = ["diff-tree", "-r", "-z", "--no-renames", "--name-only", base, head]
-        return tuple(sorted(decoded(path) for path in self._apart(names).out.split(b"\0") if path))
+        return self._differing(base, head)
+
+    def added_files(self, base: str, head: str) -> tuple[str, ...]:
+        """Those of the changed paths that `base` has not, sorted."""
+        return self._differing(base, head, "--diff-filter=A")
 
     def changed_links(self, base: str, head: str) -> tuple[str, ...]:
         """Those of the changed paths that are symbolic links or submodules in `head`, sorted."""
         fields = self._apart(["diff-tree", "-r", "-z", "--no-renames", base, head]).out.split(b"\0")
         pairs = zip(fields[::2], fields[1::2], strict=False)
         return tuple(sorted(decoded(path) for facts, path in pairs if facts.split()[1] in (b"120000", b"160000")))
+
+    def _differing(self, base: str, head: str, *options: str) -> tuple[str, ...]:
+        names = ["diff-tree", "-r", "-z", "--no-renames", "--name-only", *options, base, head]
+        return tuple(sorted(decoded(path) for path in self._apart(names).out.split(b"\0") if path))
 
     def links(self, commit: str) -> tuple[str, ...]:
         """The paths of all symbolic links and submodules of a commit, sorted."""

@@ -127,7 +127,7 @@ def attempt_ended(draft: Draft, given: i.AttemptEnded) -> None:
 def _ended(draft: Draft, given: i.AttemptEnded, *, no_change: str = "") -> Attempt:
     """The latest attempt with what it came to."""
     task = draft.task
-    return replace(
+    attempt = replace(
         latest(task),
         ended_at=given.ended_at or draft.now,
         ending=given.ending,
@@ -136,9 +136,9 @@ def _ended(draft: Draft, given: i.AttemptEnded, *, no_change: str = "") -> Attem
         head=given.head or latest(task).head,
         tree=given.tree,
         files=given.files,
+        added=given.added,
         links=given.links,
         leaks=given.leaks,
-        protected=protected(given.files, given.links, draft.rules.protect, given.leaks),
         session=given.session,
         failure=given.failure,
         cost_usd=given.cost_usd,
@@ -150,6 +150,7 @@ def _ended(draft: Draft, given: i.AttemptEnded, *, no_change: str = "") -> Attem
         tail=given.tail,
         no_change=no_change,
     )
+    return replace(attempt, protected=protected(attempt, draft.rules.fence))
 
 
 def _with_unjudged_work(task: Task, given: i.AttemptEnded) -> i.AttemptEnded:
@@ -172,6 +173,7 @@ def _with_unjudged_work(task: Task, given: i.AttemptEnded) -> i.AttemptEnded:
         head=made_by.head,
         tree=made_by.tree,
         files=made_by.files,
+        added=made_by.added,
         links=made_by.links,
         leaks=made_by.leaks,
         no_change="",

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from thrum import inputs as i
 from thrum.errors import TransitionError
+from thrum.fence import Fence
 from thrum.gate import Gate
 from thrum.pipeline.table import Step, after
 from thrum.protection import protected
@@ -27,8 +28,8 @@ class Rules:
     fallbacks: int = 0
     """How many backends stand behind the implementer's first one."""
     approvers: int = 1
-    protect: tuple[str, ...] = ()
-    """Patterns of the paths that are protected."""
+    fence: Fence = field(default_factory=Fence)
+    """What of a change is protected."""
     protected_change: Literal["approve", "fail", "allow"] = "approve"
     void_on_overlap: bool = False
     """An approval is void once a landing touched one of its files."""
@@ -102,8 +103,7 @@ def latest(task: Task) -> Attempt:
 
 def protected_files(draft: Draft) -> tuple[str, ...]:
     """The protected paths that the latest attempt changes, by the present rules."""
-    attempt = latest(draft.task)
-    return protected(attempt.files, attempt.links, draft.rules.protect, attempt.leaks)
+    return protected(latest(draft.task), draft.rules.fence)
 
 
 def with_attempt(task: Task, attempt: Attempt) -> tuple[Attempt, ...]:

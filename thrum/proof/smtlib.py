@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Literal, cast
 
+from thrum.proof.symbols import brought_in, is_built_in
 from thrum.values import dataclass
 
 MOST_CHARS = 8 * 1024 * 1024
@@ -43,8 +44,9 @@ def _words(text: str) -> frozenset[str]:
 
 _KEPT = _words(
     "assert declare-const declare-datatype declare-datatypes declare-fun declare-sort define-const define-fun"
-    " define-fun-rec define-funs-rec define-sort"
+    " define-sort"
 )
+_RECURSIVE = _words("define-fun-rec define-funs-rec")
 _ASKING = _words("check-sat check-sat-assuming")
 _DROPPED = _words(
     "echo get-assertions get-assignment get-info get-model get-option get-proof get-unsat-assumptions get-unsat-core"
@@ -269,6 +271,10 @@ class _Reader:
             return f"{_shortened(name)} after the exit of line {self._exit_line}, so it would never be looked at"
         if name in _ASKING:
             return self._ask(command)
+        if name in _RECURSIVE:
+            return (
+                f"{name}: a recursive definition can contradict itself, and then every question is answered with unsat"
+            )
         if name in _KEPT or (name == "set-logic" and len(arguments) == 1):
             return self._keep(command)
         if name in ("push", "pop") and (not arguments or (len(arguments) == 1 and arguments[0].isdecimal())):
@@ -296,6 +302,9 @@ class _Reader:
         # What has no line end in it cannot put a line of its own into what the solver says.
         if any("\n" in word or "\r" in word for _, word in command.tokens):
             return "a string or a symbol that goes over several lines"
+        symbols = map(plain_symbol, brought_in(command.name, command.arguments))
+        if taken := next(filter(is_built_in, symbols), None):
+            return f"gives {_shortened(taken)} another meaning than it has"
         self.kept.append(command)
         return ""
 

@@ -37,7 +37,13 @@ def read_pytest(lines: list[str]) -> Tally | None:
 def _pytest_run(counts: dict[str, int], names: list[str]) -> Tally:
     failed = sum(counts.get(word, 0) for word in ("failed", "error", "errors"))
     executed = sum(counts.get(word, 0) for word in ("passed", "xfailed", "xpassed"))
-    return told(run=executed + failed, failed=failed, skipped=counts.get("skipped", 0), failing=names)
+    return told(
+        run=executed + failed,
+        failed=failed,
+        skipped=counts.get("skipped", 0),
+        left_out=counts.get("deselected", 0),
+        failing=names,
+    )
 
 
 def _node_id(line: str, *, listed: bool) -> str:

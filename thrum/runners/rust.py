@@ -56,7 +56,13 @@ def _cargo_run(text: str, names: list[str]) -> Tally:
     counts = counted(text.replace(".", ";").rstrip(";"), "; ")
     failed = counts.get("failed", 0)
     executed = counts.get("passed", 0) + counts.get("measured", 0)
-    return told(run=executed + failed, failed=failed, skipped=counts.get("ignored", 0), failing=names)
+    return told(
+        run=executed + failed,
+        failed=failed,
+        skipped=counts.get("ignored", 0),
+        left_out=counts.get("filtered out", 0),
+        failing=names,
+    )
 
 
 def read_nextest(lines: list[str]) -> Tally | None:

@@ -13,14 +13,15 @@ LONGEST_NAME = 500
 _COUNT = re.compile(r"([0-9]{1,9}) ([A-Za-z][A-Za-z ]*)")
 
 
-def told(*, run: int, failed: int = 0, skipped: int = 0, failing: Iterable[str] = ()) -> Tally:
+def told(*, run: int, failed: int = 0, skipped: int = 0, left_out: int = 0, failing: Iterable[str] = ()) -> Tally:
     """What one run said, made consistent.
 
     What failed counts as run, also where it failed before its first line (an import, a fixture, a build): `failed` is
     never above `run`. Names are cut at `LONGEST_NAME`, each kept once, at most `MOST_NAMES` of them.
     """
     names = dict.fromkeys(_bounded(name) for name in failing if name)
-    return Tally(run=max(run, failed), failed=failed, skipped=skipped, failing=tuple(names)[:MOST_NAMES])
+    failing = tuple(names)[:MOST_NAMES]
+    return Tally(run=max(run, failed), failed=failed, skipped=skipped, left_out=left_out, failing=failing)
 
 
 def together(parts: Iterable[Tally]) -> Tally:
@@ -30,6 +31,7 @@ def together(parts: Iterable[Tally]) -> Tally:
         run=sum(part.run for part in runs),
         failed=sum(part.failed for part in runs),
         skipped=sum(part.skipped for part in runs),
+        left_out=sum(part.left_out for part in runs),
         failing=[name for part in runs for name in part.failing],
     )
 
