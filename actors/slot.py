@@ -34,7 +34,7 @@ from thrum.config import BackendConfig, RepoConfig, RoleConfig
 from thrum.errors import GitError, ThrumError, words
 from thrum.files import OutputStore, remove_tree, write_atomically
 from thrum.job import Ending, Job, Outcome
-from thrum.masking import secrets
+from thrum.masking import concealed, secrets
 from thrum.messages.attempts import AttemptReported, RunAttempt
 from thrum.records import from_plain, to_plain
 from thrum.sandbox import Sandbox, open_sandbox
@@ -87,6 +87,7 @@ class Slot:
         self.directory.mkdir(parents=True, exist_ok=True)
         self.repo = repo
         self._project = project
+        self._secrets = secrets(project, os.environ)
         self._told = told
         self._work = work
         self._journal = self.directory / "attempt.json"
@@ -146,7 +147,7 @@ class Slot:
         return self._finished(asked, report, journal.started_at)
 
     def _finished(self, asked: RunAttempt, report: AttemptReported, started_at: float) -> AttemptReported:
-        report = replace(report, started_at=started_at, ended_at=time.time())
+        report = concealed(replace(report, started_at=started_at, ended_at=time.time()), self._secrets)
         try:
             self.note(Journal(asked=asked, started_at=started_at, report=report))
         except OSError as error:
@@ -208,7 +209,9 @@ class Slot:
         )
         outcome = sandbox.run(job, on_output=on_output, stop=stop)
         harvest = self._harvest(asked, workspace)
-        reading = read(backend, self._said(), outcome.exit_code, sessions.files() if sessions else {})
+        # The files of its state are not masked.
+        files = sessions.files() if sessions else {}
+        reading = concealed(read(backend, self._said(), outcome.exit_code, files), self._secrets)
         known = preset_of(backend)
         if known is not None and known.chooses_session and not reading.session:
             reading = replace(reading, session=run.session or run.new_session)
@@ -291,7 +294,7 @@ class Slot:
                 replace(config, mount_paths=paths, allow=network(self._project, backend, os.environ)[1]),
                 name=f"{self._told.places.mark}.{self._told.name}",
                 private=(str(self._told.places.state),),
-                mask=secrets(self._project, os.environ),
+                mask=self._secrets,
             )
             self._room, self._room_of = (sandbox, Workspace(self._clone, self.repo.path, sandbox)), backend.name
         return self._room

@@ -37,15 +37,12 @@ _PATHS = (("src",), ("lib",), ("test",), ("tests",))
 """Folders that test runs put on Python's path, beside the root."""
 
 
-def protected(
-    files: Sequence[str], links: Sequence[str], patterns: Sequence[str], leaks: Sequence[str] = ()
-) -> tuple[str, ...]:
+def protected(files: Sequence[str], links: Sequence[str], patterns: Sequence[str]) -> tuple[str, ...]:
     """Those of the changed files that are protected, in their order.
 
-    `links` are the links among them, and `leaks` those that a secret of ours was written to: these always count.
-    What `<scripts of commands>` means must be among the patterns (see `patterns_of`).
+    `links` are the links among them. What `<scripts of commands>` means must be among the patterns (see `patterns_of`).
     """
-    found = {*matched(files, patterns), *leaks}
+    found = {*matched(files, patterns)}
     if LINKS in patterns:
         found.update(links)
     if MODULES in patterns:
