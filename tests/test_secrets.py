@@ -13,7 +13,7 @@ import plyvel
 import pytest
 
 from tests.projects import ThrumProject
-from tests.repositories import git
+from tests.repositories import commit, git, write
 from thrum.masking import MASKED
 
 KEY = 'sk-"planted"/\\0123456789'
@@ -72,12 +72,13 @@ def leaking(texts: dict[str, str]) -> list[tuple[str, str]]:
 
 
 def kept(directory: Path) -> dict[str, str]:
-    """All that lies in `.thrum/`, but for the trees that agents and checks work in, with what git keeps of them."""
+    """All that lies in `.thrum/`, but for what is the agents' own: trees that they and checks work in, with what git
+    keeps of them, and the folders of their sessions."""
     found = {}
     for path in (directory / ".thrum").rglob("*"):
         inner = path.relative_to(directory / ".thrum")
-        trees = {"tree", "state"}.intersection(inner.parts[:-1])
-        if path.is_file() and not trees and inner.parts[0] != "store":
+        theirs = {"tree", "state", "sessions"}.intersection(inner.parts[:-1])
+        if path.is_file() and not theirs and inner.parts[0] != "store":
             found[str(inner)] = path.read_bytes().decode(errors="replace")
     for path in (directory / ".thrum/store").iterdir():
         store = plyvel.DB(str(path))
@@ -86,22 +87,18 @@ def kept(directory: Path) -> dict[str, str]:
     return found
 
 
-def planted(directory: Path, *, check: str = CHECK, setup: str = "true", pipeline: str = "") -> ThrumProject:
+def configured(directory: Path, agent: str, *, setup: str = "true", check: str = CHECK) -> ThrumProject:
+    """A project whose agent knows two of the secrets, and whose checks and setup know the third."""
     project = ThrumProject(directory)
-    (directory / "demo/report.py").write_text(REPORT)
-    git(directory / "demo", "add", ".")
-    git(directory / "demo", "commit", "--quiet", "-m", "Report")
-    project.configure(
-        repo=f'setup_cmd = {json.dumps(setup)}\nprotected_change = "allow"\ntest_cmd = {json.dumps(check)}\n'
-        'test_junit = "report.xml"'
-    )
+    write(project.repo, {"report.py": REPORT})
+    commit(project.repo, {})
+    commands = {"setup_cmd": setup, "test_cmd": check, "test_junit": "report.xml", "protected_change": "allow"}
+    project.configure(repo="\n".join(f"{key} = {json.dumps(value)}" for key, value in commands.items()))
     configuration = directory / "configs/pipeline.toml"
-    (directory / "agent.py").write_text(AGENT)
-    before = configuration.read_text().partition("[[backends]]")[0]
-    agent = f'prompt_args = ["{directory}/agent.py", "{{prompt}}"]\npass_env = ["DEPLOY_TOKEN"]\n'
-    backend = f'[[backends]]\nname = "planter"\ntype = "agent"\ncommand = "python3"\napi_key_env = "MODEL_KEY"\n{agent}'
-    before = before.replace('backend = "none"', 'backend = "none"\npass_env = ["SIGNING_KEY"]')
-    configuration.write_text(f"{before}{backend}{pipeline}")
+    text = configuration.read_text().partition("[[backends]]")[0]
+    text = text.replace('backend = "none"', 'backend = "none"\npass_env = ["SIGNING_KEY"]')
+    named = 'name = "planter"\napi_key_env = "MODEL_KEY"\npass_env = ["DEPLOY_TOKEN"]'
+    configuration.write_text(f"{text}[[backends]]\n{named}\n{agent}\n")
     return project
 
 
@@ -133,20 +130,14 @@ def replies(project: ThrumProject, task: str) -> dict[str, str]:
     return found
 
 
-@pytest.fixture
-def project(tmp_path: Path) -> ThrumProject:
-    return planted(tmp_path)
-
-
-def added(project: ThrumProject) -> str:
-    args = ("task", "add", "--title", f"Plant {TOKEN}", "--description", f"with {KEY}")
-    return project.command(*args, **VARIABLES).out.strip()
-
-
+@pytest.mark.timeout(400)
 def test_a_planted_secret_is_in_nothing_that_is_kept_or_shown_and_lands_on_a_word_of_its_own(
-    project: ThrumProject,
+    tmp_path: Path,
 ) -> None:
-    task = added(project)
+    (tmp_path / "agent.py").write_text(AGENT)
+    project = configured(tmp_path, f'command = "python3"\nprompt_args = ["{tmp_path}/agent.py", "{{prompt}}"]')
+    asked = ("task", "add", "--title", f"Plant {TOKEN}", "--description", f"with {KEY}")
+    task = project.command(*asked, **VARIABLES).out.strip()
     project.command("run", code=4, **VARIABLES)
     project.command("task", "reject", task, "--feedback", f"again, with {TOKEN}", **VARIABLES)
     project.command("run", code=4, **VARIABLES)
@@ -155,6 +146,9 @@ def test_a_planted_secret_is_in_nothing_that_is_kept_or_shown_and_lands_on_a_wor
         shown, answered = told(project, task), replies(project, task)
     finally:
         project.command("down", "--now")
+    head = json.loads(shown[f"task show {task} --json"])["attempts"][0]["head"]
+    gated = project.command("gate", "run", "--repo", "demo", "--commit", head, "--json", code=3, **VARIABLES)
+    shown["gate run"] = gated.out + gated.err
     refused = project.command("task", "approve", task, code=1, **VARIABLES)
     shown["approve"] = refused.out + refused.err
     view = json.loads(shown[f"task show {task} --json"])
@@ -171,4 +165,42 @@ def test_a_planted_secret_is_in_nothing_that_is_kept_or_shown_and_lands_on_a_wor
     assert leaking(kept(project.directory)) == []
     project.command("task", "approve", task, "--including-protected", **VARIABLES)
     project.command("run", **VARIABLES)
-    assert TOKEN not in git(project.directory / "demo", "log", "-1", "--format=%B", "main")
+    assert git(project.repo, "log", "-1", "--format=%s", "main") == f"Plant {MASKED}"
+
+
+STATEFUL = """#!/usr/bin/env python3
+import json, os, pathlib
+key = os.environ["ANTHROPIC_API_KEY"]
+# The end of what it says is kept; it begins within the key.
+said = "it is " + key + "." * (8000 - len(key) // 2)
+info = {"exit_status": "Submitted", "submission": said}
+pathlib.Path(os.environ["MSWEA_GLOBAL_CONFIG_DIR"], "trajectory.json").write_text(json.dumps({"info": info}))
+pathlib.Path("notes.txt").write_text("done")
+"""
+
+
+@pytest.mark.timeout(400)
+def test_what_a_setup_prints_and_what_a_program_writes_beside_its_output_show_no_secret(tmp_path: Path) -> None:
+    program = tmp_path / "mini"
+    program.write_text(STATEFUL)
+    program.chmod(0o755)
+    setup = f'echo "$SIGNING_KEY"; test -e {tmp_path}/ready'
+    project = configured(tmp_path, f'preset = "mini-swe-agent"\ncommand = "{program}"', setup=setup, check="true")
+    # Nothing is known of any secret when the task is added.
+    task = project.add(f"Use {TOKEN}", "--description", f"and {KEY}")
+    shown = {"added": project.command("task", "show", task, **VARIABLES).out}
+    assert project.command("run", code=1, **VARIABLES)
+    shown["without a setup"] = project.command("task", "show", task, "--json", **VARIABLES).out
+    assert "setup_cmd of demo failed" in shown["without a setup"]
+    (tmp_path / "ready").touch()
+    project.command("task", "retry", task, **VARIABLES)
+    project.command("run", code=4, **VARIABLES)
+    shown["ended"] = project.command("task", "show", task, "--json", **VARIABLES).out
+    assert json.loads(shown["ended"])["attempts"][-1]["tail"].endswith("...")
+    assert all(MASKED in text for text in shown.values())
+    assert leaking(shown) == []
+    assert KEY[-len(KEY) // 2 + 1 :] not in shown["ended"]
+    assert leaking({name: text for name, text in kept(tmp_path).items() if not name.startswith("demo: ")}) == []
+    project.command("task", "approve", task, **VARIABLES)
+    project.command("run", **VARIABLES)
+    assert git(project.repo, "log", "-1", "--format=%s", "main") == f"Use {MASKED}"

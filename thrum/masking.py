@@ -6,7 +6,7 @@ In which forms a value is known again is `thrum.spellings`'s.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, is_dataclass, replace
 from functools import lru_cache
 from typing import Any, TypeVar, cast
@@ -76,18 +76,38 @@ def masked(text: str, values: Iterable[str], *, cut: bool = False) -> str:
     if len(text) < SHORTEST or not spellings:
         return text
     data = text.encode(errors="surrogatepass")
+    if not cut and not spellings.spans(data):
+        return text
     stream = MaskedStream(values)
     shown = stream.feed(data) + (b"" if cut else stream.flush())
-    return text if shown == data else shown.decode(errors="surrogatepass")
+    return shown.decode(errors="ignore" if cut else "surrogatepass")
 
 
 def concealed(value: T, values: Sequence[str]) -> T:
     """The record, or plain data, with all texts in it masked, but for those under names that are ours (`_OURS`)."""
-    return cast(T, _concealed(value, values)) if values else value
+    # Hardly ever there is something to be masked: all texts are looked at in one go.
+    whole = "\n".join(_texts(value)) if values else ""
+    return value if masked(whole, values) is whole else cast(T, _concealed(value, values))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if type(value) is str:  # members of enums are ours
+        yield value
+    elif isinstance(value, (tuple, list)):
+        for one in value:
+            yield from _texts(one)
+    elif isinstance(value, Mapping):
+        for name, one in value.items():
+            if name not in _OURS:
+                yield from _texts(one)
+    elif is_dataclass(value):
+        for field in fields(value):
+            if field.name not in _OURS:
+                yield from _texts(getattr(value, field.name))
 
 
 def _concealed(value: Any, values: Sequence[str]) -> Any:
-    if type(value) is str:  # members of enums are ours
+    if type(value) is str:
         return masked(value, values)
     if isinstance(value, (tuple, list)):
         return type(value)(_concealed(one, values) for one in value)
