@@ -23,6 +23,7 @@ from typing import Protocol
 
 from thrum.config import Project
 from thrum.errors import BusyError, Exit, StoreDamagedError, StoreError
+from thrum.masking import masked, secrets
 from thrum.messages import Envelope
 from thrum.places import Places
 from thrum.snapshot import load_snapshot
@@ -119,6 +120,7 @@ def main(
         _die_with_parent(args.watch)
     try:
         told = situation(args)
+        configure_logging(args.name, mask=secrets(told.project, os.environ))
         with (
             guard(told),
             Dealer(told.endpoint, told.name, told.incarnation) as dealer,
@@ -227,14 +229,15 @@ def _die_with_parent(parent: int) -> None:
 
 
 class _JsonLines(logging.Formatter):
-    """One JSON object a line: time, level, actor, text, and whatever `extra` held."""
+    """One JSON object a line: time, level, actor, text, and whatever `extra` held; without the values to be masked."""
 
     _known = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
     _encode = json.JSONEncoder(default=str, ensure_ascii=False).encode
 
-    def __init__(self, actor: str) -> None:
+    def __init__(self, actor: str, mask: tuple[str, ...]) -> None:
         super().__init__()
         self._actor = actor
+        self._mask = mask
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -246,13 +249,13 @@ class _JsonLines(logging.Formatter):
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return self._encode(line)
+        return masked(self._encode(line), self._mask)
 
 
-def configure_logging(actor: str, level: int = logging.INFO) -> None:
-    """Log to stderr, which the supervisor sends to the actor's own file."""
+def configure_logging(actor: str, level: int = logging.INFO, *, mask: tuple[str, ...] = ()) -> None:
+    """Log to stderr, which the supervisor sends to the actor's own file; the values of `mask` do not get there."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_JsonLines(actor))
+    handler.setFormatter(_JsonLines(actor, mask))
     logging.basicConfig(level=level, handlers=[handler], force=True)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,10 @@ from thrum.errors import GitError, ThrumError, words
 from thrum.failures import Failure
 from thrum.files import OutputStore, text_of
 from thrum.git.checkouts import Checkout
+from thrum.git.history import search
 from thrum.git.objects import Conflict
 from thrum.git.repository import Blocked, Landed, Moved, Repository
-from thrum.masking import leaks, masked, secrets
+from thrum.masking import concealed, holds, masked, part, reach, secrets
 from thrum.messages import kinds as m
 from thrum.names import number_of, owner
 from thrum.prompt import assemble, instructions
@@ -56,6 +58,7 @@ class Worldly:
         self._repo = repo
         self._outputs = outputs
         self._git = Repository(repo.path, repo.branch)
+        self._secrets = secrets(project, os.environ)
         self._failed_imports: Counter[tuple[str, int]] = Counter()
         self._others = {
             name: Repository(other.path, other.branch)
@@ -97,7 +100,7 @@ class Worldly:
                 task,
                 role_text="" if apart else role_text,
                 repo_text="" if apart else repo_text,
-                diff_text=self._git.diff(base, start, limit_bytes=PROMPT_DIFF_BYTES)[0] if start != base else "",
+                diff_text=self._diff(base, start, PROMPT_DIFF_BYTES)[0] if start != base else "",
                 max_retries=self._project.pipeline.engine.max_retries,
             )
             digest = self._kept(prompt)
@@ -137,8 +140,8 @@ class Worldly:
                 files = self._git.changed_files(effect.base, head)
                 new = self._git.added_files(effect.base, head)
                 links = self._git.changed_links(effect.base, head)
-                added = self._git.diff(effect.base, head, limit_bytes=limit_bytes)[0]
-                leaked = leaks(added, secrets(self._project, os.environ))
+                if self._secrets:
+                    leaked = search(self._git, effect.base, head, self._holds, limit_bytes=limit_bytes)
             except (GitError, OSError) as error:
                 if self._failed_imports[report.task, report.token] < IMPORT_TRIES:
                     self._failed_imports[report.task, report.token] += 1
@@ -182,13 +185,16 @@ class Worldly:
         try:
             tip = self._git.inspect()
             subject = f"{effect.title}\n\nThrum-Task: {effect.task}\n"
-            merged = self._git.merge(tip, effect.head, message=subject)
+            merged = self._git.merge(tip, effect.head, message=masked(subject, self._secrets))
             if isinstance(merged, Conflict):
                 start = self._git.commit_tree(merged.tree, [tip], f"Merge of {effect.task} with conflicts to resolve")
                 self._git.pin(f"refs/thrum/starts/{effect.task}/{start[:16]}", start)
                 return i.CandidateConflicted(base=tip, start=start, paths=merged.paths)
             self._git.pin(f"refs/thrum/candidates/{effect.task}/{merged.commit[:16]}", merged.commit)
-            landed = set(self._git.changed_files(effect.attempt_base, tip)) if effect.attempt_base != tip else set()
+            moved = effect.attempt_base != tip
+            # Known by the names that the task has them under.
+            landed = self._git.changed_files(effect.attempt_base, tip) if moved else ()
+            overlap = set(concealed(landed, self._secrets)).intersection(effect.files)
             vector = {name: other.tip() for name, other in self._others.items()}
         except ThrumError as error:
             return i.CandidateBlocked(reason=words(error))
@@ -197,7 +203,7 @@ class Worldly:
             commit=merged.commit,
             tree=merged.tree,
             vector={**vector, self._repo.name: merged.commit},
-            overlap=tuple(sorted(landed.intersection(effect.files))),
+            overlap=tuple(sorted(overlap)),
         )
 
     def move_branch(self, effect: i.MoveBranch) -> i.Input:
@@ -242,7 +248,7 @@ class Worldly:
             return m.Reply(ok=False, code="not-found", message=f"{task.id} has no such attempt that changed anything")
         attempt = attempts[-1]
         try:
-            text, truncated = self._git.diff(attempt.base, attempt.head, limit_bytes=DIFF_LIMIT_BYTES)
+            text, truncated = self._diff(attempt.base, attempt.head, DIFF_LIMIT_BYTES)
         except ThrumError as error:
             return m.Reply(ok=False, code=error.code, message=error.message, remedy=error.remedy)
         value = {
@@ -252,21 +258,28 @@ class Worldly:
             "head": attempt.head,
             "files": [*attempt.protected, *(name for name in attempt.files if name not in attempt.protected)],
             "protected": list(attempt.protected),
-            "diff": self._masked(text),
+            "leaks": list(attempt.leaks),
+            "diff": text,
             "truncated": truncated,
         }
         return m.Reply(value=value)
 
     def output(self, body: m.GetOutput) -> m.Reply:
-        """A piece of a kept output."""
+        """A piece of a kept output; as it was masked when it was kept, and by what is a secret now."""
+        values = self._secrets
+        around = reach(values)
+        before = min(max(body.offset, 0), around)
         try:
-            data, total = self._outputs.read(body.digest, offset=body.offset, limit=body.limit_bytes)
+            first = body.offset - before
+            data, total = self._outputs.read(body.digest, offset=first, limit=before + body.limit_bytes + around)
         except ThrumError as error:
             return m.Reply(ok=False, code=error.code, message=error.message, remedy=error.remedy)
-        text, size = text_of(data, final=body.offset + len(data) >= total)
-        # Kept masked: but what was no secret then may be one now.
-        text = self._masked(text)
-        return m.Reply(value={"text": text, "offset": body.offset, "bytes": size, "total_bytes": total})
+        end = before + body.limit_bytes
+        if first + end < total:
+            end = before + text_of(data[before:end], final=False)[1]
+        shown, end = part(data, before, min(end, len(data)), values)
+        text = shown.decode(errors="replace")
+        return m.Reply(value={"text": text, "offset": body.offset, "bytes": end - before, "total_bytes": total})
 
     def prompt(self, digest: str) -> str:
         """A prompt that an attempt was prepared with; empty without a digest."""
@@ -277,11 +290,15 @@ class Worldly:
 
     def _kept(self, prompt: str) -> str:
         """The digest of a prompt, kept without secrets; empty where it is empty."""
-        return self._outputs.keep(self._masked(prompt).encode()) if prompt else ""
+        return self._outputs.keep(masked(prompt, self._secrets).encode()) if prompt else ""
 
-    def _masked(self, text: str) -> str:
-        """What a model or a person reads of what an agent may have written."""
-        return masked(text, secrets(self._project, os.environ))
+    def _diff(self, base: str, head: str, limit_bytes: int) -> tuple[str, bool]:
+        """A diff as a model or a person reads it, and whether it was cut."""
+        text, truncated = self._git.diff(base, head, limit_bytes=limit_bytes)
+        return masked(text, self._secrets, cut=truncated), truncated
+
+    def _holds(self, data: bytes, earlier: Iterable[bytes]) -> bool:
+        return holds(data, earlier, self._secrets)
 
     def _text(self, path: str) -> str:
         if not path:

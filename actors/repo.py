@@ -7,6 +7,7 @@ then send and act. A write that fails ends the process; nothing that it did not 
 from __future__ import annotations
 
 import logging
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -19,6 +20,7 @@ from thrum.batch import Loaded
 from thrum.config import RepoConfig
 from thrum.errors import NotFoundError, StoreError, ThrumError
 from thrum.files import OutputStore, secret
+from thrum.masking import concealed, secrets
 from thrum.messages import Envelope
 from thrum.messages import kinds as m
 from thrum.records import to_plain
@@ -58,6 +60,7 @@ class RepoActor:
         self._ledger = Ledger(setup, loaded, epoch=told.incarnation)
         self._thread = Background[Outcome]()
         self._crew = Crew(told)
+        self._secrets = secrets(told.project, os.environ)
         self._stopping = False
 
     def start(self, now: float) -> None:
@@ -70,10 +73,10 @@ class RepoActor:
             self._take(outcome, now)
         for envelope in envelopes:
             if not self._read(envelope):
-                self._ledger.receive(envelope, now)
+                self._ledger.receive(self._without_secrets(envelope), now)
         for worker, failure in self._crew.ended().items():
             if failure:
-                self._ledger.worker_failed(worker, failure, now)
+                self._ledger.worker_failed(worker, concealed(failure, self._secrets), now)
             else:
                 self._ledger.worker_gone(worker, now)
         if not self._serve_only:
@@ -126,15 +129,28 @@ class RepoActor:
                 self._dealer.send(send.destination, _refusal(error), correlation=send.correlation)
 
     def _send(self, send: Send) -> None:
+        if isinstance(send.body, m.Reply):
+            self._reply(send.destination, send.body, send.correlation)
+            return
         ttl_s = 10.0 if send.destination.startswith("topic:") else 0.0
         self._dealer.send(send.destination, send.body, id=send.id or None, correlation=send.correlation, ttl_s=ttl_s)
+
+    def _reply(self, destination: str, reply: m.Reply, correlation: str) -> None:
+        """Answer, without what is a secret by now and was none when it was recorded."""
+        self._dealer.send(destination, concealed(reply, self._secrets), correlation=correlation)
+
+    def _without_secrets(self, envelope: Envelope) -> Envelope:
+        """What is recorded and passed on comes in by these, from people and programs."""
+        if not isinstance(envelope.body, (m.Command, m.AttemptReported, m.GateReported)):
+            return envelope
+        return replace(envelope, body=concealed(envelope.body, self._secrets))
 
     def _read(self, envelope: Envelope) -> bool:
         """Answer what needs the store or git but no decision."""
         header, body = envelope.header, envelope.body
         match body:
             case m.GetHistory():
-                self._dealer.send(header.sender, self._history(body.task), correlation=header.id)
+                self._reply(header.sender, self._history(body.task), header.id)
             case m.GetDiff():
                 self._later(header, lambda: self._world.diff(self._task(body.task), body.token))
             case m.GetOutput():
@@ -194,18 +210,19 @@ class RepoActor:
         self._thread.submit(lambda: Outcome(effect=effect, given=work()))
 
     def _take(self, outcome: Outcome, now: float) -> None:
+        given = concealed(outcome.given, self._secrets)
         if outcome.reply is not None and outcome.header is not None:
-            self._dealer.send(outcome.header.sender, outcome.reply, correlation=outcome.header.id)
+            self._reply(outcome.header.sender, outcome.reply, outcome.header.id)
         elif isinstance(outcome.effect, ImportAttempt):
-            if isinstance(outcome.given, i.AttemptEnded):
-                self._ledger.reported(outcome.effect, outcome.given, now)
+            if isinstance(given, i.AttemptEnded):
+                self._ledger.reported(outcome.effect, given, now)
             else:
                 self._ledger.not_imported(outcome.effect)
         elif isinstance(outcome.effect, LookAtBranch):
-            if isinstance(outcome.given, i.BranchMoved):
-                self._ledger.branch_at(outcome.given.tip, now)
-        elif outcome.given is not None:
-            self._ledger.complete(outcome.effect.task, outcome.given, now)
+            if isinstance(given, i.BranchMoved):
+                self._ledger.branch_at(given.tip, now)
+        elif given is not None:
+            self._ledger.complete(outcome.effect.task, given, now)
 
     def _see(self, worker: str) -> None:
         if not self._stopping:

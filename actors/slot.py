@@ -38,7 +38,7 @@ from thrum.errors import SetupError, ThrumError, words
 from thrum.failures import Failure
 from thrum.files import OutputStore, Printed, remove_tree, write_atomically
 from thrum.job import Ending, Job, Outcome
-from thrum.masking import secrets
+from thrum.masking import concealed, secrets
 from thrum.messages.attempts import AttemptReported, RunAttempt
 from thrum.records import from_plain, to_plain
 from thrum.sandbox import Sandbox, open_sandbox
@@ -100,6 +100,7 @@ class Slot:
         self.directory.mkdir(parents=True, exist_ok=True)
         self.repo = repo
         self._project = project
+        self._secrets = secrets(project, os.environ)
         self._told = told
         self._work = work
         self._journal = self.directory / "attempt.json"
@@ -178,7 +179,7 @@ class Slot:
             report = replace(report, reason="; ".join(filter(None, (report.reason, harvest.reason, trouble))))
             if trouble:
                 report = replace(report, ending=AttemptEnding.COULD_NOT_RUN.value, failure="")
-        report = replace(report, started_at=journal.started_at, ended_at=time.time())
+        report = concealed(replace(report, started_at=journal.started_at, ended_at=time.time()), self._secrets)
         try:
             self.note(replace(journal, report=report))
         except OSError as error:
@@ -237,7 +238,9 @@ class Slot:
         known, sessions = preset_of(backend), self._sessions(journal.asked, backend)
         said = self.printed.ends(BEGINNING_BYTES, max(END_BYTES, known.end_chars if known else 0))
         exit_code = journal.outcome.exit_code if journal.outcome else None
-        reading = read(backend, said.decode(errors="replace"), exit_code, sessions.files() if sessions else {})
+        # The files of its state are not masked.
+        files = sessions.files() if sessions else {}
+        reading = concealed(read(backend, said.decode(errors="replace"), exit_code, files), self._secrets)
         reading = replace(reading, session=reading.session or journal.session)
         return sessions.end(reading) if sessions else reading
 
@@ -323,7 +326,7 @@ class Slot:
                 replace(config, mount_paths=paths, allow=network(self._project, backend, os.environ)[1]),
                 name=f"{self._told.places.mark}.{self._told.name}",
                 private=(str(self._told.places.state),),
-                mask=secrets(self._project, os.environ),
+                mask=self._secrets,
             )
             self._room, self._room_of = (sandbox, Workspace(self._clone, self.repo.path, sandbox)), backend.name
         return self._room

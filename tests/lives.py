@@ -106,6 +106,9 @@ def check_landing(task: Task, rules: Rules) -> None:
     assert attempt is not None
     assert candidate is not None
     assert len({approval.by for approval in task.approvals if approval.commit == attempt.head}) >= rules.approvers
+    if attempt.leaks:
+        assert rules.protected_change != "fail"
+        assert all(approval.protected for approval in task.approvals)
     if matched(attempt.files, rules.fence.always):
         assert rules.protected_change != "fail"
         assert rules.protected_change == "allow" or all(approval.protected for approval in task.approvals)
@@ -144,6 +147,7 @@ def ended(draw: Any, token: int) -> i.AttemptEnded:
         tree=f"tree-{token}" if changed else "",
         base_tree="tree-0",
         files=("x",) if changed else (),
+        leaks=draw(st.sampled_from([(), (), ("commit 0",)])) if changed else (),
         reason=draw(texts),
         no_change=draw(texts),
         failure=draw(st.sampled_from([None] * 20 + list(Failure))),

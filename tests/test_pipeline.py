@@ -103,14 +103,14 @@ def test_a_change_beside_the_claim_that_none_is_needed_is_judged_as_a_change() -
     assert go(life) is State.MERGED
 
 
-def changing(policy: Any, *files: str) -> Life:
+def changing(policy: Any, *files: str, leaks: tuple[str, ...] = ()) -> Life:
     """A task whose attempt has just been handed in with changes to these files, of which `conftest.py` is protected."""
     life = Life(replace(RULES, fence=Fence(always=("**/conftest.py",)), protected_change=policy))
     life.take(i.StartGranted(worker="worker.a.1"))
     life.take(well(life.asked[-1], Verdict.PASSED))
     ended = well(life.asked[-1], Verdict.PASSED)
     assert isinstance(ended, i.AttemptEnded)
-    life.take(replace(ended, files=files))
+    life.take(replace(ended, files=files, leaks=leaks))
     return life
 
 
@@ -150,6 +150,38 @@ def test_a_path_that_is_protected_only_after_the_approval_needs_another_one(poli
     if policy == "fail":
         with pytest.raises(RefusedError, match="nothing may change"):
             decide(life.task, i.Approved(by="ann", protected=True), life.rules, 1000.0)
+
+
+LEAKS = ("key.txt", "commit 0123456789ab")
+
+
+@pytest.mark.parametrize("policy", ["approve", "allow"])
+def test_what_holds_a_secret_lands_only_where_a_person_said_yes_to_that_whatever_may_be_changed(policy: Any) -> None:
+    life = changing(policy, "a.py", leaks=LEAKS)
+    to_the_person(life)
+    with pytest.raises(RefusedError, match=r"holds a secret.*: key\.txt, commit 0123456789ab") as refused:
+        decide(life.task, i.Approved(by="ann"), life.rules, 1000.0)
+    assert "--including-protected" in refused.value.remedy
+    life.take(i.Approved(by="ann", protected=True))
+    assert go(life) is State.MERGED
+
+
+def test_where_protected_paths_may_not_change_a_secret_in_any_commit_sends_the_attempt_back() -> None:
+    life = changing("fail", "a.py", leaks=LEAKS)
+    assert (life.task.state, life.task.setbacks[-1].cause) == (State.IMPLEMENTING, "protected")
+    text = life.task.setbacks[-1].text
+    assert "key.txt, commit 0123456789ab" in text
+    assert f"git reset --soft {life.task.attempts[-1].base}" in text
+
+
+def test_a_yes_that_was_given_before_secrets_needed_a_word_of_their_own_lands_nothing() -> None:
+    life = changing("allow", "a.py", leaks=LEAKS)
+    to_the_person(life)
+    life.take(i.Approved(by="ann", protected=True))
+    life.task = replace(life.task, approvals=tuple(replace(one, protected=False) for one in life.task.approvals))
+    while life.task.state is not State.AWAITING_APPROVAL:
+        life.take(next_step(life))
+    assert "key.txt" in life.task.reason
 
 
 def test_other_changes_need_no_such_word() -> None:

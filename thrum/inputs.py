@@ -63,7 +63,7 @@ class AttemptEnded:
     links: tuple[str, ...] = ()
     """Those of `files` that are symbolic links or links to other repositories."""
     leaks: tuple[str, ...] = ()
-    """Those of `files` that a secret was written to."""
+    """Where its commits hold a secret, or could not be searched for one."""
     session: str = ""
     failure: Failure | None = None
     cost_usd: float = 0.0
@@ -148,7 +148,7 @@ class BranchBlocked:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Approved:
     """A person's yes; `commit` is the head that was shown to them, empty for the present one. `protected`: they say so
-    of a change to protected paths too."""
+    of a change to protected paths, and of secrets, too."""
 
     by: str
     commit: str = ""

@@ -33,10 +33,9 @@ _MODULE_FILES = ("{}.py", "{}.pyc", "{}.*so", "{}/__init__.py", "{}/__init__.pyc
 
 
 def protected(change: Attempt, fence: Fence) -> tuple[str, ...]:
-    """Those of the files that an attempt changed that are protected, in their order; what a secret of ours was written
-    to always is."""
+    """Those of the files that an attempt changed that are protected, in their order."""
     added = frozenset(change.added)
-    found = {*matched(change.files, fence.always), *change.leaks}
+    found = {*matched(change.files, fence.always)}
     found.update(matched([file for file in change.files if file not in added], fence.standing))
     found.update(matched(change.added, fence.new))
     found.update(change.links if fence.links else ())

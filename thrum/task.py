@@ -82,7 +82,8 @@ class Attempt:
     links: tuple[str, ...] = ()
     """Those of `files` that are links."""
     leaks: tuple[str, ...] = ()
-    """Those of `files` that a value which is masked elsewhere was written to."""
+    """Where its commits hold a value that is masked elsewhere, or could not be searched for one: files, in whichever of
+    the commits, and commits."""
     protected: tuple[str, ...] = ()
     """Those of `files` that were protected when it ended."""
     backend: str = ""
@@ -115,7 +116,7 @@ class Approval:
     commit: str
     base: str
     protected: bool = False
-    """It holds for a change to protected paths too."""
+    """It holds for a change to protected paths, and for secrets, too."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

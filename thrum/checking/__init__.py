@@ -23,6 +23,7 @@ from thrum.config import Project
 from thrum.errors import SetupError, ThrumError, words
 from thrum.files import OutputStore, remove_tree
 from thrum.gate import Check, CheckResult, Gate, Verdict
+from thrum.masking import concealed, secrets
 from thrum.messages.gates import GateReported, RunGate
 from thrum.records import to_plain
 from thrum.setups import Provision
@@ -61,6 +62,8 @@ class CheckRunner:
         else:
             steps = asked.gate is Gate.INTEGRATION and not asked.probe
             results = (self._side_by_side if steps else self._one_by_one)(asked, out, stop)
+        # What a run printed is masked as it comes; names of tests and counterexamples are from elsewhere, too.
+        results = concealed(results, secrets(self._project, os.environ))
         return GateReported(run=asked.run, checks=results, started_at=started_at, ended_at=time.time())
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ from thrum.errors import NotFoundError
 from thrum.gate import SETUP_PREFIX, CheckResult, Obligations, Verdict
 from thrum.globs import matched
 from thrum.job import Job, Outcome
+from thrum.masking import masked, secrets
 from thrum.proof import Proof, Workbench
 
 OUTPUT_BYTES = 1024 * 1024
@@ -27,7 +28,9 @@ def prove(turn: Turn) -> CheckResult:
         reason = f"no file but a link, so it proves nothing: {', '.join(links)}"
         return CheckResult(name=check.name, verdict=Verdict.FAILED, reason=reason, command=check.prover)
     proof = _prover(check.prover)(told, _bench(turn))
-    log = proof.log.encode(errors="replace")
+    # It tells what stands in the files, which nothing has masked.
+    text = masked(proof.log, secrets(turn.project, os.environ))
+    log = text.encode(errors="replace")
     return CheckResult(
         name=check.name,
         verdict=proof.verdict,
@@ -35,7 +38,7 @@ def prove(turn: Turn) -> CheckResult:
         duration_s=time.monotonic() - began,
         reason=proof.reason,
         command=check.prover,
-        tail=proof.log[-TAIL_CHARS:],
+        tail=text[-TAIL_CHARS:],
         output_digest=turn.outputs.keep(log) if log else "",
         output_bytes=len(log),
         tests=proof.tests,

@@ -18,7 +18,9 @@ by_option = click.option("--by", metavar="NAME", help="Who decides. [default: TH
 @click.command(cls=Command)
 @click.argument("tasks", nargs=-1, required=True, metavar="ID...")
 @click.option("--commit", default="", metavar="SHA", help="The commit that you looked at: refuse if it is another now.")
-@click.option("--including-protected", is_flag=True, help="Say yes to a change of protected paths too.")
+@click.option(
+    "--including-protected", is_flag=True, help="Say yes to a change of protected paths, or one with a secret, too."
+)
 @by_option
 def approve(tasks: tuple[str, ...], commit: str, including_protected: bool, by: str | None) -> int:
     """Say yes to what the diff shows: it may land.

@@ -32,6 +32,8 @@ def diff(task: str, attempt: int | None) -> None:
 
 def _diff_text(found: dict[str, Any]) -> str:
     files = "\n".join(_file(name, name in found["protected"]) for name in found["files"])
+    if found["leaks"]:
+        files += f"\n{console.paint('holds a secret, or may:', 'yellow')} {console.clean(', '.join(found['leaks']))}"
     head = f"{found['task']}, attempt {found['attempt']}: {found['head'][:12]} on {found['base'][:12]}"
     body = "\n".join(map(_coloured, console.clean(found["diff"]).rstrip("\n").split("\n")))
     return f"{head}\n{console.counted(len(found['files']), 'file')}:\n{files}\n\n{body}"

@@ -76,7 +76,7 @@ def next_step(view: View) -> str:
     match view["state"], view["waiting_for"]:
         case "awaiting-approval", _ if view["attempts"] and view["attempts"][-1]["no_change"]:
             return f"thrum task approve {task}   (confirms), or: thrum task reject {task} --feedback TEXT"
-        case "awaiting-approval", _ if view["attempts"][-1]["protected"]:
+        case "awaiting-approval", _ if view["attempts"][-1]["protected"] or view["attempts"][-1]["leaks"]:
             return (
                 f"thrum task diff {task}, then: thrum task approve {task} --commit {head} --including-protected, "
                 "or reject --feedback TEXT"
@@ -113,6 +113,9 @@ def _head(view: View) -> Iterator[str]:
     protected = view["attempts"][-1]["protected"] if view["attempts"] else ()
     if protected:
         yield f"  protected  {paint('changed:', 'yellow')} {clean(', '.join(protected))}"
+    leaks = view["attempts"][-1]["leaks"] if view["attempts"] else ()
+    if leaks:
+        yield f"  secrets    {paint('in, or perhaps in:', 'yellow')} {clean(', '.join(leaks))}"
     if view["cost_usd"]:
         yield f"  cost       ${view['cost_usd']:.2f}"
 

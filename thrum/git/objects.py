@@ -6,7 +6,7 @@ depends on its arguments only. Refs and checkouts are `thrum.git.repository`'s.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from thrum.git.program import LIMIT_BYTES, LONG_WALL_S, Ran, decoded, failure, run, scratch_git_dir
@@ -111,6 +111,43 @@ class ObjectStore:
         """The content of a file in a commit; None if it has no such file. A larger one is a `GitError`."""
         oid = self.blobs(commit, [path]).get(path)
         return None if oid is None else self._apart(["cat-file", "blob", oid], limit_bytes=limit_bytes).out
+
+    def commits(self, base: str, head: str, *, most: int) -> tuple[str, ...]:
+        """The commits that `head` has and `base` has not, newest first, at most so many."""
+        listing = self._apart(["rev-list", f"--max-count={most}", head, f"^{base}"]).text
+        return tuple(listing.split())
+
+    def raw_changes(self, commits: Sequence[str], *, limit_bytes: int) -> bytes | None:
+        """What each commit changes, as `git diff-tree --raw -z` tells it: of a merge what none of its parents has.
+
+        None where that is more than `limit_bytes`.
+        """
+        ask = ["diff-tree", "--stdin", "--no-commit-id", "--root", "--raw", "-r", "-c", "-z", "--no-renames"]
+        names = "".join(f"{commit}\n" for commit in commits).encode()
+        found = self._apart(ask, stdin=names, limit_bytes=limit_bytes, truncate=True)
+        return None if found.truncated else found.out
+
+    def sizes(self, objects: Sequence[str]) -> dict[str, int]:
+        """The size in bytes of each of the objects that is there."""
+        if not objects:
+            return {}
+        names = "".join(f"{name}\n" for name in objects).encode()
+        listing = self._apart(["cat-file", "--batch-check=%(objectname) %(objectsize)"], stdin=names).text
+        pairs = (line.split() for line in listing.split("\n"))
+        return {name: int(size) for name, size in pairs if size.isdigit()}
+
+    def contents(self, sizes: Mapping[str, int]) -> Iterator[tuple[str, bytes]]:
+        """The objects with their content; each is named with its size."""
+        if not sizes:
+            return
+        names = "".join(f"{name}\n" for name in sizes).encode()
+        limit_bytes = sum(sizes.values()) + 128 * len(sizes)
+        out = self._apart(["cat-file", "--batch"], stdin=names, limit_bytes=limit_bytes).out
+        at = 0
+        for name, size in sizes.items():
+            at = out.index(b"\n", at) + 1
+            yield name, out[at : at + size]
+            at += size + 1
 
     def merge(self, tip: str, head: str, *, message: str) -> Merged | Conflict:
         """Merge `head` into `tip` without a work tree; the same arguments give the same commit.

@@ -30,7 +30,7 @@ class AddTask(Command):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApproveTask(Command):
     """A person's yes. `commit` is the head that was shown; empty means the present one. Without `protected` it does
-    not hold for a change to protected paths."""
+    not hold for a change to protected paths, nor for one that holds a secret."""
 
     task: str
     commit: str = ""

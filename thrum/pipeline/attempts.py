@@ -8,7 +8,7 @@ from typing import Any, assert_never
 from thrum import inputs as i
 from thrum.failures import Action, Failure
 from thrum.gate import Gate
-from thrum.pipeline.draft import Draft, latest, protected_files, with_attempt
+from thrum.pipeline.draft import Draft, latest, protected_files, with_attempt, withheld
 from thrum.pipeline.moves import give_up, next_attempt, pause_after, run_gate, send_back
 from thrum.pipeline.table import Step
 from thrum.protection import protected
@@ -205,9 +205,8 @@ def _judge_attempt(draft: Draft, given: i.AttemptEnded, *, changed: bool) -> Non
 
 def _judge_work(draft: Draft, given: i.AttemptEnded, *, changed: bool) -> None:
     """By what an attempt left, whatever its program said of itself."""
-    touched = protected_files(draft)
-    if changed and touched and draft.rules.protected_change == "fail":
-        send_back(draft, "protected", _protected(touched))
+    if changed and draft.rules.protected_change == "fail" and withheld(draft):
+        send_back(draft, "protected", _withheld(draft))
     elif changed:
         draft.step(Step.SUBMIT, "submitted", {"head": given.head})
         run_gate(draft, Gate.QUALITY)
@@ -267,8 +266,21 @@ def _fall_back(draft: Draft, reason: str) -> None:
     draft.step(Step.DEFER, "fell-back", data, slot=False, waiting_for=WaitingFor.SLOT, fallbacks=step)
 
 
-def _protected(files: tuple[str, ...]) -> str:
-    return f"The change touches paths that are protected here. Put them back as they were: {', '.join(files)}"
+def _withheld(draft: Draft) -> str:
+    """What an agent is told to do about what does not land."""
+    attempt, files = latest(draft.task), protected_files(draft)
+    words = []
+    if files:
+        words.append(
+            f"The change touches paths that are protected here. Put them back as they were: {', '.join(files)}"
+        )
+    if attempt.leaks:
+        words.append(
+            f"A secret stands in what you committed, or what is too large to be searched for one: "
+            f"{', '.join(attempt.leaks)}. Take it out of every commit, as all of them would land: "
+            f"`git reset --soft {attempt.base}`, then commit anew without it."
+        )
+    return "\n\n".join(words)
 
 
 def _words(given: i.AttemptEnded) -> str:

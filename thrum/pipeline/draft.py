@@ -106,5 +106,19 @@ def protected_files(draft: Draft) -> tuple[str, ...]:
     return protected(latest(draft.task), draft.rules.fence)
 
 
+def withheld(draft: Draft) -> str:
+    """What of the latest attempt does not land on an ordinary yes, in words; empty where all of it does.
+
+    Protected paths, unless they may be changed; and secrets, whatever may be changed.
+    """
+    touched = protected_files(draft) if draft.rules.protected_change != "allow" else ()
+    leaks = latest(draft.task).leaks
+    words = (
+        f"changes what is protected: {', '.join(touched)}" if touched else "",
+        f"holds a secret, or what could not be searched for one: {', '.join(leaks)}" if leaks else "",
+    )
+    return "; ".join(filter(None, words))
+
+
 def with_attempt(task: Task, attempt: Attempt) -> tuple[Attempt, ...]:
     return (*task.attempts[:-1], attempt)

@@ -7,7 +7,7 @@ from typing import Any
 from thrum import inputs as i
 from thrum.errors import TransitionError
 from thrum.gate import Gate, GateResult, Verdict
-from thrum.pipeline.draft import Draft, latest, protected_files
+from thrum.pipeline.draft import Draft, latest, withheld
 from thrum.pipeline.table import GATE_OF, Step
 from thrum.task import Attempt, Candidate, Setback, State, Task, WaitingFor
 
@@ -182,10 +182,10 @@ def move_branch(draft: Draft) -> None:
     if len(task.approvals) < draft.rules.approvers:
         park(draft, f"{len(task.approvals)} of the {draft.rules.approvers} approvals that are now asked for")
         return
-    policy = draft.rules.protected_change
-    touched = protected_files(draft) if policy != "allow" else ()
-    if touched and (policy == "fail" or not all(approval.protected for approval in task.approvals)):
-        park(draft, f"it changes what is protected by now: {', '.join(touched)}")
+    held = withheld(draft)
+    may = draft.rules.protected_change != "fail" and all(approval.protected for approval in task.approvals)
+    if held and not may:
+        park(draft, f"it was approved without that word, or under other rules: it {held}")
         return
     draft.record(
         "landing-intended",

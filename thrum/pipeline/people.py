@@ -5,7 +5,7 @@ from __future__ import annotations
 from thrum import inputs as i
 from thrum.errors import RefusedError
 from thrum.pipeline.attempts import wants_slot, with_worker
-from thrum.pipeline.draft import Draft, latest, protected_files
+from thrum.pipeline.draft import Draft, latest, protected_files, withheld
 from thrum.pipeline.moves import back_to_agent, is_landing
 from thrum.pipeline.resumption import look_again
 from thrum.pipeline.table import Step
@@ -30,13 +30,13 @@ def approved(draft: Draft, given: i.Approved) -> None:
             reason=f"no-change, confirmed by {given.by}: {attempt.no_change}",
         )
         return
-    touched = protected_files(draft)
-    if touched and draft.rules.protected_change == "fail":
-        what = f"{task.id} changes what nothing may change here: {', '.join(touched)}"
+    held = withheld(draft)
+    if held and draft.rules.protected_change == "fail":
+        what = f"{task.id} {held}; nothing may change that here"
         raise RefusedError(what, remedy=f"send it back: `thrum task reject {task.id} --feedback TEXT`")
-    if touched and draft.rules.protected_change == "approve" and not given.protected:
+    if held and not given.protected:
         raise RefusedError(
-            f"{task.id} changes what is protected: {', '.join(touched)}",
+            f"{task.id} {held}",
             remedy=f"look at that first; `thrum task approve {task.id} --including-protected` says yes to it too",
         )
     if any(approval.by.casefold() == given.by.casefold() for approval in task.approvals):
@@ -45,7 +45,13 @@ def approved(draft: Draft, given: i.Approved) -> None:
         )
     approval = Approval(by=given.by, at=draft.now, commit=attempt.head, base=attempt.base, protected=given.protected)
     approvals = (*task.approvals, approval)
-    data = {"by": given.by, "commit": attempt.head, "base": attempt.base, "protected": list(touched)}
+    data = {
+        "by": given.by,
+        "commit": attempt.head,
+        "base": attempt.base,
+        "protected": list(protected_files(draft)),
+        "leaks": list(attempt.leaks),
+    }
     if len(approvals) < draft.rules.approvers:
         missing = f"{len(approvals)} of {draft.rules.approvers} approvals"
         draft.record("approval-given", data, approvals=approvals, reason=missing)
