@@ -86,6 +86,18 @@ class LandingGranted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeeperSilent:
+    """Who keeps the integration set's lock was asked for it, and does not answer."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeeperHeard:
+    """Who keeps the integration set's lock answers again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CandidateBuilt:
     """The approved work merged cleanly onto the branch's tip. `overlap` lists its files that landings since its base
     touched too."""
@@ -108,9 +120,11 @@ class CandidateConflicted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CandidateBlocked:
-    """No candidate could be built, for a reason that lies outside the task."""
+    """No candidate could be built, for a reason that lies outside the task. `host`: a repository on another host does
+    not answer."""
 
     reason: str
+    host: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,10 +146,12 @@ class BranchMoved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BranchBlocked:
-    """The branch could not be moved and stays where it was. `checkout`: a dirty checkout of it is why."""
+    """The branch could not be moved and stays where it was. `checkout`: a dirty checkout of it is why; `host`: a
+    repository on another host does not answer."""
 
     reason: str
     checkout: bool
+    host: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,6 +205,8 @@ Input = (
     | AttemptEnded
     | GateFinished
     | LandingGranted
+    | KeeperSilent
+    | KeeperHeard
     | CandidateBuilt
     | CandidateConflicted
     | CandidateBlocked

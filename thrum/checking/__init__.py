@@ -84,7 +84,9 @@ class CheckRunner:
                 ended = {name: result.verdict for name, result in results.items()}
                 ready = () if stop.is_set() else startable(asked.checks, begun, ended)
                 for check in ready[: len(free)]:
-                    lane = min(free, key=lambda lane: check.repo not in lane)  # a warm one if there is one
+                    lane = min(
+                        free, key=lambda lane: not lane.opened(check.repo, asked.home)
+                    )  # a warm one if there is one
                     free.remove(lane)
                     place = out / str(asked.checks.index(check))
                     under_way[pool.submit(self._check, asked, check, lane, place, stop)] = check, lane
@@ -119,7 +121,7 @@ class CheckRunner:
         return _could_not_run(check, reason, time.monotonic() - began)
 
     def _turn(self, asked: RunGate, check: Check, rooms: Rooms, place: Path, stop: threading.Event) -> Turn:
-        room = rooms.room(check.repo)
+        room = rooms.room(check.repo, asked.home)
         output_dir = place.parent / "output"
         place.mkdir()
         room.give(output_dir)

@@ -106,7 +106,7 @@ def _others(turn: Turn) -> dict[str, Room]:
     """Checkouts of the other repositories that the check names, each at the vector's commit."""
     commands = (turn.check.command, *(artifact.compare for artifact in turn.check.artifacts))
     names = dict.fromkeys(name for command in commands for name in named_repos(command))
-    rooms = {name: turn.rooms.room(name) for name in names}
+    rooms = {name: turn.rooms.room(name, turn.asked.home) for name in names}
     for name, room in rooms.items():
         if name != turn.check.repo:
             room.workspace.prepare(turn.asked.vector[name])
@@ -161,7 +161,8 @@ def _outcome(turn: Turn, job: Job) -> Outcome:
 
 def _of_a_checkout(turn: Turn, job: Job) -> bool:
     path = os.path.normpath(os.path.join(job.cwd, job.argv[0]))
-    trees = (str(turn.rooms.room(name).workspace.tree) for name in turn.asked.vector if name in turn.rooms)
+    opened = (turn.rooms.opened(name, turn.asked.home) for name in turn.asked.vector)
+    trees = (str(room.workspace.tree) for room in opened if room is not None)
     return "/" in job.argv[0] and any(Path(path).is_relative_to(place) for place in (*job.writable, *trees))
 
 

@@ -93,7 +93,7 @@ def _ran(
         tree=git.tree_of(head),
         vector={**tips, repo.name: head},
     )
-    runs = GateRuns({gate: plan_of(project, repo, gate)})
+    runs = GateRuns({gate: plan_of(project, repo, gate)}, repo.name)
     outputs = OutputStore(made(directory).outputs)
     finished = runs.begin(asked, time.time())
     if finished is not None:

@@ -30,6 +30,7 @@ from thrum.messages.schedule import (
     TaskSummary,
 )
 from thrum.messages.topics import AgentOutput, TaskChanged
+from thrum.messages.vector import AnswerAwaited, BundlePiece, GetBundle, GetTip, TipTold
 
 __all__ = [
     "KINDS",
@@ -37,10 +38,12 @@ __all__ = [
     "AgentOutput",
     "AnnounceAgain",
     "Announced",
+    "AnswerAwaited",
     "ApproveTask",
     "AttemptAcknowledged",
     "AttemptHeartbeat",
     "AttemptReported",
+    "BundlePiece",
     "CancelTask",
     "Command",
     "Dropped",
@@ -50,6 +53,7 @@ __all__ = [
     "GateHeartbeat",
     "GateReported",
     "GetBrokerStatus",
+    "GetBundle",
     "GetDiff",
     "GetHistory",
     "GetOutput",
@@ -57,6 +61,7 @@ __all__ = [
     "GetSchedule",
     "GetTask",
     "GetTasks",
+    "GetTip",
     "GrantLanding",
     "GrantStart",
     "Header",
@@ -78,5 +83,6 @@ __all__ = [
     "StopGate",
     "TaskChanged",
     "TaskSummary",
+    "TipTold",
     "Undeliverable",
 ]
