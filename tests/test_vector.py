@@ -4,24 +4,43 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.hosts import standing
+from tests.hosts import Hosts, standing
 from tests.office import Office
 from tests.repositories import commit, commit_aside, git, make_repository
 from tests.requirements import needs
-from tests.systems import landings
+from tests.systems import System, landings, systems
+from thrum.actors.effects import Outcome, Worldly
 from thrum.actors.inquiry import ASK_AGAIN_S, LONGEST_S, PATIENCE_S, Bundles, Inquiry, Tips
+from thrum.actors.neighbours import FRESH_S, Neighbours, hosts_of
+from thrum.actors.turn import Send
 from thrum.actors.vector import VECTOR, Told, Vector
+from thrum.checking import CheckRunner
+from thrum.config import EngineConfig, PipelineConfig, Project, RepoConfig, SandboxConfig
 from thrum.errors import GitError
+from thrum.files import OutputStore
+from thrum.gate import Check, Gate, Verdict
 from thrum.git.repository import Repository
+from thrum.inputs import (
+    BranchBlocked,
+    BranchLanded,
+    BranchMoved,
+    BuildCandidate,
+    CandidateBlocked,
+    CandidateBuilt,
+    Input,
+    MoveBranch,
+)
 from thrum.messages import Envelope, Header, Message, Reply
 from thrum.messages.control import Undeliverable
+from thrum.messages.gates import RunGate
 from thrum.messages.people import ApproveTask, GetRepoStatus
 from thrum.messages.vector import PIECE_BYTES, AnswerAwaited, BundlePiece, GetBundle, GetTip, TipTold
+from thrum.sandbox.process import StopEvent
 from thrum.tree.spawning import endpoint_of
 from thrum.wire import Dealer, new_incarnation
 
@@ -137,6 +156,43 @@ def test_a_task_says_that_the_keeper_of_the_landing_lock_is_away_and_lands_when_
         office.until(task, "merged", deadline_s=DEADLINE_S)
 
 
+def test_commands_start_no_actor_for_a_repository_on_another_host_and_say_where_it_is(tmp_path: Path) -> None:
+    one = Hosts(tmp_path).one
+    assert one.json("task", "list") == []
+    assert [path.name for path in (one.directory / ".thrum/store").iterdir()] == ["a"]
+    told = one.run("check", check=False).stdout
+    assert "b: host = 'two': its actors run there" in told
+    assert str(one.repo("b")) not in told
+    ran = one.run("gate", "run", "--repo", "a", "--gate", "integration", check=False)
+    assert (ran.returncode, "needs b, which lies on another host (two)" in ran.stderr) == (1, True)
+
+
+@pytest.fixture
+def busy(tmp_path: Path) -> Iterator[System]:
+    """A system that is up, whose repository takes a moment to bundle."""
+    for system in systems(tmp_path / "one"):
+        commit(system.repo(), {"large": os.urandom(16 * PIECE_BYTES)})
+        system.up()
+        with system.client() as client:
+            client.request("repo.one", GetRepoStatus(), timeout_s=DEADLINE_S)
+        yield system
+
+
+def test_a_question_that_is_asked_again_while_its_answer_is_made_is_told_so(busy: System) -> None:
+    answers: list[Message] = []
+    with Dealer(endpoint_of(busy.directory), "repo.x", new_incarnation(time.time())) as dealer:
+
+        def answered() -> bool:
+            dealer.wait(0.1)
+            answers.extend(envelope.body for envelope in dealer.receive())
+            return BundlePiece in map(type, answers)
+
+        for _ in range(3):
+            dealer.send("repo.one", GetBundle(commit=tip(busy.repo())), id="q")
+        busy.until(answered, "a piece of the bundle")
+    assert [type(answer) for answer in answers] == [AnswerAwaited, AnswerAwaited, BundlePiece]
+
+
 # --- A hostile neighbour ----------------------------------------------------------------------------------------------
 
 
@@ -169,6 +225,18 @@ def another(repo: Path) -> str:
 def pair(tmp_path: Path) -> tuple[Path, Path]:
     """Two repositories that know nothing of each other."""
     return make_repository(tmp_path / "a"), make_repository(tmp_path / "b", {"words.txt": "first words\n"})
+
+
+def project_of(a: Path, **b: str) -> Project:
+    """The configuration on the host of `a`: `b` lies on another."""
+    repos = (
+        RepoConfig(name="a", path=str(a)),
+        RepoConfig(name="b", path=str(a.parent / "nowhere"), host="two", **b),  # type: ignore[arg-type]
+    )
+    pipeline = PipelineConfig(
+        engine=EngineConfig(worktrees_dir=str(a.parent / "work")), sandbox=SandboxConfig(backend="none")
+    )
+    return Project(directory=str(a.parent), repos=repos, pipeline=pipeline)
 
 
 def vector_of(repo: Path, *, limit_bytes: int = LIMIT_BYTES) -> Vector:
@@ -323,6 +391,126 @@ def test_a_bundle_is_made_once_for_all_its_pieces_and_anew_after_a_restart(pair:
     again.clear()
     assert again.piece(asked).bundle != first.bundle
     assert len(list(again.folder.iterdir())) == 1
+
+
+def test_a_check_and_its_setup_run_on_what_was_brought_in(pair: tuple[Path, Path]) -> None:
+    a, b = pair
+    brought(vector_of(b), vector_of(a), tip(b))
+    project = project_of(a, setup_cmd='cp words.txt "$THRUM_SETUP"')
+    check = Check(name="step", repo="b", command='cat "$THRUM_SETUP/words.txt" && ls')
+    asked = RunGate(run="r", gate=Gate.INTEGRATION, checks=(check,), vector={"a": tip(a), "b": tip(b)}, home="a")
+    runner = CheckRunner(project, OutputStore(a.parent / "outputs"), a.parent / "rooms", "vector-test")
+    [result] = runner.run(asked, StopEvent()).checks
+    runner.close()
+    assert (result.verdict, result.tail) == (Verdict.PASSED, "first words\nwords.txt\n"), result.reason
+
+
+# --- An effect that needs a neighbour ---------------------------------------------------------------------------------
+
+
+class Loop:
+    """The neighbours of `a` without its loop: the test answers for `b`, and is the thread of the effects."""
+
+    def __init__(self, a: Path, b: Path) -> None:
+        project = project_of(a)
+        repo = project.repos[0]
+        self.b = vector_of(b)
+        self.world = Worldly(project, repo, OutputStore(a.parent / "outputs"), ("a", "b"))
+        self.sends: list[Send] = []
+        self.todo: list[Callable[[], Outcome]] = []
+        self.neighbours = Neighbours(
+            hosts_of(project, repo, ("a", "b")),
+            self.world,
+            address="repo.a#1-a",
+            send=self.sends.append,
+            submit=self.todo.append,
+            needed=frozenset,
+            limit_bytes=LIMIT_BYTES,
+        )
+
+    def run(self, now: float) -> list[Input]:
+        """Answer what is asked and do what is to be done, until nothing more is; what came of effects."""
+        given: list[Input] = []
+        self.neighbours.step(now)
+        while self.sends or self.todo:
+            for send in self.sends:
+                answer = self.b.piece(send.body) if isinstance(send.body, GetBundle) else self.b.tip()
+                header = Header(kind=type(answer).__name__, id="y", correlation=send.id)
+                assert self.neighbours.hear(Envelope(destination="repo.a", header=header, body=answer), now)
+            self.sends.clear()
+            todo, self.todo[:] = list(self.todo), []
+            for outcome in (work() for work in todo):
+                given += [outcome.given] if outcome.given is not None else []
+                if outcome.then is not None:
+                    outcome.then(now)
+            self.neighbours.step(now)
+        return given
+
+
+def candidate(loop: Loop, a: Path, now: float) -> CandidateBuilt:
+    work = commit_aside(a, tip(a), {"work": "done\n"})
+    effect = BuildCandidate(task="a-1", head=work, attempt_base=tip(a), files=("work",), title="Do it")
+    loop.neighbours.carry_out(effect, now)
+    loop.neighbours.carry_out(effect, now)
+    [built] = loop.run(now)
+    assert isinstance(built, CandidateBuilt)
+    return built
+
+
+def swap(built: CandidateBuilt) -> MoveBranch:
+    return MoveBranch(task="a-1", old=built.base, new=built.commit, vector=built.vector)
+
+
+def test_a_candidate_is_built_once_with_all_that_its_vector_names(pair: tuple[Path, Path]) -> None:
+    a, b = pair
+    commit(b, {"large": os.urandom(2 * PIECE_BYTES)})
+    loop = Loop(a, b)
+    built = candidate(loop, a, time.time())
+    assert built.vector == {"a": built.commit, "b": tip(b)}
+    assert kept(a, "b") == [tip(b)]
+    assert [path.name for path in loop.world.vector.folder.iterdir()] == [], "what was on its way is gone"
+
+
+def test_tips_that_were_told_long_ago_are_asked_for_again_before_the_swap(pair: tuple[Path, Path]) -> None:
+    a, b = pair
+    loop = Loop(a, b)
+    built = candidate(loop, a, time.time())
+    loop.neighbours.carry_out(swap(built), time.time() - FRESH_S - 5)
+    loop.neighbours.step(time.time() - FRESH_S - 5)
+    [send] = loop.sends
+    header = Header(kind="TipTold", id="y", correlation=send.id)
+    loop.neighbours.hear(Envelope(destination="repo.a", header=header, body=loop.b.tip()), 0.0)
+    loop.neighbours.step(time.time() - FRESH_S - 5)
+    loop.sends.clear()
+    # Meanwhile the thread had other work to do.
+    new = commit(b, {"words.txt": "other words\n"})
+    assert loop.run(time.time()) == [BranchMoved(tip=new, repo="b")]
+    assert tip(a) == built.base
+
+
+def test_a_branch_that_was_moved_is_settled_although_the_other_host_is_away(pair: tuple[Path, Path]) -> None:
+    a, b = pair
+    loop = Loop(a, b)
+    now = time.time()
+    built = candidate(loop, a, now)
+    away = Told(tips={}, trouble="b does not answer", absent=True)
+    blocked = BranchBlocked(reason="b does not answer", checkout=False, host=True)
+    assert loop.world.move_branch(swap(built), away) == blocked
+    assert tip(a) == built.base
+    loop.neighbours.carry_out(swap(built), now)
+    assert loop.run(now) == [BranchLanded(commit=built.commit)]
+    assert loop.world.move_branch(swap(built), away) == BranchLanded(commit=built.commit)
+
+
+def test_who_does_not_answer_blocks_the_candidate_by_name(pair: tuple[Path, Path]) -> None:
+    loop = Loop(*pair)
+    effect = BuildCandidate(task="a-1", head="h", attempt_base="b", files=(), title="Do it")
+    loop.neighbours.carry_out(effect, 100.0)
+    assert loop.neighbours.next_at() <= 100.0
+    loop.neighbours.step(100.0 + PATIENCE_S)
+    [work] = loop.todo
+    assert work().given == CandidateBlocked(reason="b on host 'two' does not answer", host=True)
+    assert loop.neighbours.next_at() == float("inf")
 
 
 # --- An inquiry -------------------------------------------------------------------------------------------------------
