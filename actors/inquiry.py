@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from thrum.messages import Envelope, Message, Reply
 from thrum.messages.control import Undeliverable
-from thrum.messages.vector import AnswerAwaited, BundlePiece, GetBundle, GetTip, TipTold
+from thrum.messages.vector import AnswerAwaited, BundlePiece, GetBundle, GetTip, TipTold, names_commit
 
 from .turn import Send
 
@@ -22,6 +22,7 @@ PATIENCE_S = 10.0
 """Who is not heard of for this long does not answer."""
 LONGEST_S = 1800.0
 """Nothing is asked for longer than this, whoever says that its answer is being made."""
+REASON_CHARS = 500
 
 
 @dataclass(slots=True, kw_only=True)
@@ -81,7 +82,7 @@ class Inquiry:
             case AnswerAwaited():
                 line.heard_at = now
             case Reply() as reply:
-                self.refuse(name, reply.message or "it has no answer")
+                self.refuse(name, reply.message[:REASON_CHARS] or "it has no answer")
             case body:
                 question = self._answered(name, line.question, body)
                 if question is not None:
@@ -112,10 +113,12 @@ class Tips(Inquiry):
         self.tips: dict[str, str] = {}
 
     def _answered(self, name: str, question: Message, body: Message) -> Message | None:
-        if isinstance(body, TipTold):
-            self.tips[name] = body.commit
-        else:
+        if not isinstance(body, TipTold):
             self.refuse(name, f"it answers with {type(body).__name__}")
+        elif not names_commit(body.commit):
+            self.refuse(name, f"{body.commit[:80]!r} is no commit's name")
+        else:
+            self.tips[name] = body.commit
         return None
 
 

@@ -21,7 +21,7 @@ from .streams import Streams
 from .turn import Gathered, Send
 
 SEND_AGAIN_S = 3.0
-PATIENCE_S = 10.0
+PATIENCE_S = 15.0
 """A keeper that has not acknowledged a request for this long is said to be absent."""
 
 

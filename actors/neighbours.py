@@ -74,11 +74,9 @@ class Neighbours:
         self._count = 0
 
     def carry_out(self, effect: Landing, now: float) -> None:
-        """Have the effect carried out, once it is known where the members on other hosts are."""
-        earlier = self._open.get(effect.task)
-        if earlier is not None and earlier.effect == effect:
-            return
-        if earlier is not None:
+        """Have the effect carried out, in the place of an earlier one of its task, once it is known where the members
+        on other hosts are."""
+        if (earlier := self._open.get(effect.task)) is not None:
             earlier.drop_files()
         inquiry = Tips(self._new_id(), tuple(self._hosts), now)
         opened = self._open[effect.task] = _Open(effect=effect, inquiry=inquiry)

@@ -7,7 +7,6 @@ hostile, and are kept in our own repository under `refs/thrum/vector/`; from the
 from __future__ import annotations
 
 import logging
-import re
 import uuid
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
@@ -16,7 +15,7 @@ from thrum.config import RepoConfig
 from thrum.errors import GitError
 from thrum.files import remove_tree
 from thrum.git.repository import PINS, Repository
-from thrum.messages.vector import PIECE_BYTES, BundlePiece, GetBundle, TipTold
+from thrum.messages.vector import PIECE_BYTES, BundlePiece, GetBundle, TipTold, names_commit
 from thrum.task import ENDS, Task
 from thrum.values import dataclass
 
@@ -25,7 +24,6 @@ log = logging.getLogger(__name__)
 KEPT = 2
 """How many of the bundles that were asked for are kept: until another one is, its pieces may be asked for again."""
 VECTOR = f"{PINS}vector/"
-_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,7 +66,6 @@ class Vector:
         """What to ask of the members whose tip is not kept here yet, by their names."""
         wanted = {}
         for name, tip in told.tips.items():
-            _check(tip)
             if not self._git.holds(tip, f"{VECTOR}{name}/"):
                 have = tuple(dict.fromkeys(self._git.pins(f"{VECTOR}{name}/").values()))
                 wanted[name] = GetBundle(commit=tip, have=have)
@@ -144,5 +141,5 @@ class Vector:
 
 
 def _check(commit: str) -> None:
-    if not _COMMIT.fullmatch(commit):
+    if not names_commit(commit):
         raise GitError(f"{commit[:80]!r} is no commit's name")

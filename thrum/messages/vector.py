@@ -5,11 +5,20 @@ All of these may be lost: who asks asks again, under the same id. Git's objects 
 
 from __future__ import annotations
 
+import re
+
 from thrum.messages import Message
 from thrum.values import dataclass
 
+_COMMIT = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
+
 PIECE_BYTES = 1024 * 1024
 """The size of a piece: far below what a frame may have, so that nothing else waits long behind one."""
+
+
+def names_commit(name: str) -> bool:
+    """Whether it is the full name of an object: what a peer says goes to git as such, and must be nothing else."""
+    return _COMMIT.fullmatch(name) is not None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
