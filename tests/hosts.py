@@ -130,4 +130,4 @@ def standing(directory: Path, *, first: str = "a", sandbox: str = "none", engine
     finally:
         hosts.close()
         for system in (hosts.one, hosts.two):
-            system.until(lambda system=system: not system.processes(), "every process to be gone", 30)
+            system.until(lambda system=system: not system.processes(), "every process to be gone")

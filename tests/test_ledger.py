@@ -487,6 +487,33 @@ def test_a_task_says_that_the_keeper_of_its_lock_is_away_and_goes_on_when_it_ans
     assert member.task(id).state is State.INTEGRATING
 
 
+def test_a_landing_that_waits_for_a_host_says_so_until_it_is_seen_to_be_back() -> None:
+    desk = Desk()
+    id = desk.add()
+    desk.approve(id)
+    desk.give(m.GrantLanding(task=id))
+    why = "b on host 'two' does not answer"
+    desk.complete(id, i.CandidateBlocked(reason=why, host=True))
+    assert (desk.task(id).waiting_for, desk.task(id).reason) == (WaitingFor.HOST, why)
+    desk.take(i.BuildCandidate)
+    desk.after(60)
+    assert len(desk.take(i.BuildCandidate)) == 1
+    assert (desk.task(id).waiting_for, desk.task(id).reason) == (WaitingFor.HOST, why)
+    desk.complete(id, i.CandidateBlocked(reason=why, host=True))
+    assert desk.give(m.RetryTask(by="ann", task=id), id="now").ok, "a person knows that it is back"
+    assert len(desk.take(i.BuildCandidate)) == 1
+    desk.complete(id, i.CandidateBuilt(base="b", commit="c", tree="t", vector={"a": "c"}))
+    assert (desk.task(id).waiting_for, desk.task(id).reason) == (WaitingFor.NONE, "")
+    for _ in range(2):
+        assert len(desk.take(i.MoveBranch)) == 1
+        desk.complete(id, i.BranchBlocked(reason=why, checkout=False, host=True))
+        desk.after(60)
+        assert (desk.task(id).waiting_for, desk.task(id).reason) == (WaitingFor.HOST, why)
+    desk.complete(id, i.BranchLanded(commit="c"))
+    assert (desk.task(id).state, desk.task(id).waiting_for) == (State.MERGED, WaitingFor.NONE)
+    assert desk.task(id).reason == ""
+
+
 def test_a_landing_that_was_intended_is_settled_after_a_restart() -> None:
     desk = Desk()
     id = desk.add()

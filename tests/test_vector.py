@@ -13,7 +13,7 @@ from tests.hosts import Hosts, standing
 from tests.office import Office
 from tests.repositories import commit, commit_aside, git, make_repository
 from tests.requirements import needs
-from tests.systems import System, landings, systems
+from tests.systems import DEADLINE_S, System, landings, systems
 from thrum.actors.effects import Outcome, Worldly
 from thrum.actors.inquiry import ASK_AGAIN_S, LONGEST_S, PATIENCE_S, Bundles, Inquiry, Tips
 from thrum.actors.neighbours import FRESH_S, Neighbours, hosts_of
@@ -44,7 +44,7 @@ from thrum.sandbox.process import StopEvent
 from thrum.tree.spawning import endpoint_of
 from thrum.wire import Dealer, new_incarnation
 
-DEADLINE_S = 90.0
+pytestmark = pytest.mark.timeout(600)
 LIMIT_BYTES = 8 * PIECE_BYTES
 ONE, TWO = "1" * 40, "2" * 40
 
