@@ -84,9 +84,8 @@ class CheckRunner:
                 ended = {name: result.verdict for name, result in results.items()}
                 ready = () if stop.is_set() else startable(asked.checks, begun, ended)
                 for check in ready[: len(free)]:
-                    lane = min(
-                        free, key=lambda lane: not lane.opened(check.repo, asked.home)
-                    )  # a warm one if there is one
+                    # A warm one if there is one.
+                    lane = min(free, key=lambda lane: lane.opened(check.repo, asked.home) is None)
                     free.remove(lane)
                     place = out / str(asked.checks.index(check))
                     under_way[pool.submit(self._check, asked, check, lane, place, stop)] = check, lane

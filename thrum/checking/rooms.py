@@ -42,11 +42,11 @@ class Rooms:
         self._owner = owner
         self._rooms: dict[str, Room] = {}
 
-    def opened(self, name: str, home: str = "") -> Room | None:
+    def opened(self, name: str, home: str) -> Room | None:
         """The room that `room` would give, if it was asked for before."""
         return self._rooms.get(self._key(name, home))
 
-    def room(self, name: str, home: str = "") -> Room:
+    def room(self, name: str, home: str) -> Room:
         """The room of a repository for a gate of `home`, which has its commits where it lies on another host.
 
         Raises:
