@@ -131,7 +131,7 @@ class Desks:
         if desk is None:
             client = Client(self._told.endpoint, context=self._context)
             self._clients.append(client)
-            names = [repo.name for repo in self._told.project.repos]
+            names = [repo.name for repo in self._told.project.here]
             self._local.desk = desk = Desk(client, names, self._token, answer_s=ANSWER_S)
         return desk
 

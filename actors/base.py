@@ -16,7 +16,7 @@ import select
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
@@ -257,8 +257,3 @@ def configure_logging(actor: str, level: int = logging.INFO, *, mask: tuple[str,
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_JsonLines(actor, mask))
     logging.basicConfig(level=level, handlers=[handler], force=True)
-
-
-def entry(argv: Sequence[str] | None, description: str, make: Callable[[Situation, Dealer], Actor]) -> int:
-    """`main` for an actor that takes no arguments of its own."""
-    return main(parser(description).parse_args(argv), make)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from thrum.task import AttemptEnding, Task
 from thrum.values import dataclass
 
 from .turn import ImportAttempt
+from .vector import VECTOR, Told, Vector
 
 log = logging.getLogger(__name__)
 
@@ -41,12 +42,14 @@ PROMPT_DIFF_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What came of an effect: an input for its task, or a reply for a person."""
+    """What came of an effect: an input for its task, an answer to a question, or what the loop is to go on with."""
 
     effect: Any
     given: i.Input | None = None
-    reply: m.Reply | None = None
+    reply: m.Message | None = None
     header: m.Header | None = None
+    then: Callable[[float], None] | None = None
+    """Called with the time."""
 
 
 class Worldly:
@@ -59,12 +62,12 @@ class Worldly:
         self._outputs = outputs
         self._git = Repository(repo.path, repo.branch)
         self._secrets = secrets(project, os.environ)
+        self._limit_bytes = project.pipeline.engine.attempt_limit_mb * 1024 * 1024
         self._failed_imports: Counter[tuple[str, int]] = Counter()
-        self._others = {
-            name: Repository(other.path, other.branch)
-            for name in members
-            if name != repo.name and (other := project.repo(name)) is not None
-        }
+        others = [other for name in members if name != repo.name and (other := project.repo(name)) is not None]
+        here = {other.name: other for other in others if other.host == repo.host}
+        folder = Path(project.pipeline.engine.worktrees_dir) / repo.name / "bundles"
+        self.vector = Vector(self._git, here, folder, limit_bytes=self._limit_bytes)
 
     def highest_number(self) -> int:
         """The highest number of a task that something is pinned of in the repository; 0 where nothing is."""
@@ -73,7 +76,7 @@ class Worldly:
         except ThrumError as error:
             log.warning("it cannot be seen which ids the repository knows: %s", error.message)
             return 0
-        tasks = {ref.split("/")[3] for ref in pinned if ref.count("/") >= 3}
+        tasks = {ref.split("/")[3] for ref in pinned if ref.count("/") >= 3 and not ref.startswith(VECTOR)}
         return max((number_of(task) for task in tasks if owner(task) == self._repo.name), default=0)
 
     def look_at_branch(self) -> i.BranchMoved | None:
@@ -133,7 +136,7 @@ class Worldly:
         leaked: tuple[str, ...] = ()
         if report.bundle:
             ref = f"refs/thrum/attempts/{report.task}/{report.token}"
-            limit_bytes = self._project.pipeline.engine.attempt_limit_mb * 1024 * 1024
+            limit_bytes = self._limit_bytes
             try:
                 head = self._git.import_bundle(report.bundle, ref=ref, limit_bytes=limit_bytes)
                 tree, base_tree = self._git.tree_of(head), self._git.tree_of(effect.base)
@@ -180,8 +183,16 @@ class Worldly:
             ended_at=report.ended_at,
         )
 
-    def build_candidate(self, effect: i.BuildCandidate) -> i.Input:
-        """Merge the approved head onto the tip, and pin what comes out."""
+    def build_candidate(
+        self, effect: i.BuildCandidate, told: Told, bundles: Mapping[str, Path], needed: Collection[str]
+    ) -> i.Input:
+        """Merge the approved head onto the tip, and pin what comes out.
+
+        The tips of other hosts' repositories are kept beside it: those that are not here yet from `bundles`; of the
+        earlier ones those that are `needed`.
+        """
+        if told.trouble:
+            return i.CandidateBlocked(reason=told.trouble, host=told.absent)
         try:
             tip = self._git.inspect()
             subject = f"{effect.title}\n\nThrum-Task: {effect.task}\n"
@@ -195,8 +206,9 @@ class Worldly:
             # Known by the names that the task has them under.
             landed = self._git.changed_files(effect.attempt_base, tip) if moved else ()
             overlap = set(concealed(landed, self._secrets)).intersection(effect.files)
-            vector = {name: other.tip() for name, other in self._others.items()}
-        except ThrumError as error:
+            self.vector.take_in(told, bundles, needed)
+            vector = self.vector.tips(told)
+        except (ThrumError, OSError) as error:
             return i.CandidateBlocked(reason=words(error))
         return i.CandidateBuilt(
             base=tip,
@@ -206,16 +218,19 @@ class Worldly:
             overlap=tuple(sorted(overlap)),
         )
 
-    def move_branch(self, effect: i.MoveBranch) -> i.Input:
-        """Swap the branch to the candidate, unless a tip of the vector moved; settle a swap begun earlier."""
+    def move_branch(self, effect: i.MoveBranch, told: Told) -> i.Input:
+        """Swap the branch to the candidate, unless a tip of the vector moved, or one on another host is not known;
+        settle a swap begun earlier."""
         try:
             tip = self._git.tip()
             if tip == effect.new or (tip != effect.old and self._git.is_ancestor(effect.new, tip)):
                 return i.BranchLanded(
                     commit=effect.new, behind=_behind(self._git.finish_checkouts(effect.old, effect.new))
                 )
-            for name, other in self._others.items():
-                if (now_at := other.tip()) != effect.vector[name]:
+            if told.trouble:
+                return i.BranchBlocked(reason=told.trouble, checkout=False, host=told.absent)
+            for name, now_at in self.vector.tips(told).items():
+                if now_at != effect.vector.get(name):
                     return i.BranchMoved(tip=now_at, repo=name)
             outcome = self._git.land(effect.old, effect.new)
         except ThrumError as error:

@@ -16,7 +16,7 @@ from pathlib import Path
 from thrum.checking import CheckRunner
 from thrum.files import OutputStore
 from thrum.messages import Envelope
-from thrum.messages.gates import GateHeartbeat, GateReported, RunGate, StopGate
+from thrum.messages.gates import GateHeartbeat, GateReported, RunGate, StopGate, pool_of
 from thrum.sandbox.process import StopEvent
 from thrum.wire import Dealer
 
@@ -25,7 +25,6 @@ from .background import Background
 
 log = logging.getLogger(__name__)
 
-POOL = "gate@local"
 HEARTBEAT_S = 5.0
 REMEMBERED = 200
 
@@ -35,8 +34,9 @@ class GateActor:
 
     done = False
 
-    def __init__(self, told: base.Situation, dealer: Dealer) -> None:
+    def __init__(self, told: base.Situation, dealer: Dealer, *, host: str = "") -> None:
         self._dealer = dealer
+        self._pool = pool_of(host)
         directory = Path(told.project.pipeline.engine.worktrees_dir) / told.name
         outputs = OutputStore(told.places.outputs)
         self._runner = CheckRunner(told.project, outputs, directory, f"{told.places.mark}.{told.name}")
@@ -63,7 +63,7 @@ class GateActor:
         return (self._thread.fd,)
 
     def standing(self) -> tuple[tuple[str, ...], int, tuple[str, ...]]:
-        return (POOL,), 0 if self._current is not None or self.done else 1, ()
+        return (self._pool,), 0 if self._current is not None or self.done else 1, ()
 
     def stop(self, now: float) -> None:
         if self._current is not None:
@@ -117,7 +117,10 @@ class GateActor:
 
 def main(argv: list[str] | None = None) -> int:
     """The process `python -m thrum.actors.gate`."""
-    return base.entry(argv, "An actor that runs gates", GateActor)
+    parser = base.parser("An actor that runs gates")
+    parser.add_argument("--host", default="", help="the host whose repositories it serves, if not that of `thrum up`")
+    args = parser.parse_args(argv)
+    return base.main(args, lambda told, dealer: GateActor(told, dealer, host=args.host))
 
 
 if __name__ == "__main__":

@@ -98,8 +98,10 @@ class _Run:
 class GateRuns:
     """Keeps every part asked for until it is answered, and puts the answers of a run together."""
 
-    def __init__(self, plans: dict[Gate, GatePlan]) -> None:
+    def __init__(self, plans: dict[Gate, GatePlan], home: str = "") -> None:
+        """`home` is the repository whose plans these are."""
         self._plans = plans
+        self._home = home
         self._runs: dict[str, _Run] = {}
         self.bases = Bases()
         self._lookings = 0
@@ -188,7 +190,7 @@ class GateRuns:
             for part, at in run.ask_at.items():
                 if at <= now:
                     run.ask_at[part] = now + ASK_AGAIN_S
-                    asked.append(run.parts[part])
+                    asked.append(replace(run.parts[part], home=self._home))
         return asked
 
     def next_at(self) -> float:

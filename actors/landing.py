@@ -5,17 +5,24 @@ What is asked and answered goes through durable streams; what must be kept goes 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
+from thrum import inputs as i
 from thrum.batch import Loaded
 from thrum.errors import UsageError
 from thrum.messages import Header
 from thrum.messages.landing import Durable, DurableAcknowledged, LandingGranted, ReleaseLanding, RequestLanding
+from thrum.task import State, Task, WaitingFor
 
 from .landing_lock import LandingLock
 from .setup import Setup
 from .streams import Streams
 from .turn import Gathered, Send
+
+SEND_AGAIN_S = 3.0
+PATIENCE_S = 15.0
+"""A keeper that has not acknowledged a request for this long is said to be absent."""
 
 
 class Landings:
@@ -28,6 +35,11 @@ class Landings:
         self._keeps = self._members[0] == setup.repo
         self.streams = Streams(loaded)
         self._lock = LandingLock(loaded.records.get("landing"))
+        self._send_again_at = 0.0
+        self._silent = {task.id for task in loaded.tasks.values() if _is_told(task)}
+        """Tasks that were told that the keeper does not answer."""
+        self._asked_at = dict.fromkeys(self._silent, float("-inf"))
+        """Since when the request for each task is unanswered; of an earlier life only that it was long."""
         self._fence: list[Any] = loaded.records.get("fence") or ["", 0]
         """The stream and the fence of the last landing that the keeper granted."""
 
@@ -35,6 +47,8 @@ class Landings:
         """One of our tasks wants to land."""
         if self._keeps:
             return self._asked(self._repo, task, gathered)
+        if task in self._unanswered():
+            return ()  # it is sent until it is acknowledged
         self._post(self._keeper, RequestLanding(repo=self._repo, task=task, members=self._members), gathered)
         return ()
 
@@ -66,6 +80,31 @@ class Landings:
         """Another member has what we sent."""
         self.streams.acknowledged(header.source, body, gathered)
 
+    def due(self, now: float) -> list[tuple[str, Durable]]:
+        """What to send again, and to whom, as nobody has said yet that it arrived."""
+        if self._send_again_at > now or not self.streams.waiting:
+            return []
+        self._send_again_at = now + SEND_AGAIN_S
+        return self.streams.unanswered()
+
+    def next_at(self) -> float:
+        """When `due` has something next; infinite if everything has arrived."""
+        return self._send_again_at if self.streams.waiting else float("inf")
+
+    def silences(self, tasks: Mapping[str, Task], now: float) -> dict[str, i.Input]:
+        """What is new about the lock's keeper for tasks that wait for it: that it does not answer, or does again."""
+        self._asked_at = {task: self._asked_at.get(task, now) for task in self._unanswered()}
+        silent = {task for task, at in self._asked_at.items() if now - at >= PATIENCE_S}
+        reason = f"{self._keeper}, which keeps the landing lock of {', '.join(self._members)}, does not answer"
+        heard, self._silent = self._silent - silent, silent
+        return {
+            **{task: i.KeeperSilent(reason=reason) for task in silent if task in tasks and not _is_told(tasks[task])},
+            **{task: i.KeeperHeard() for task in heard if task in tasks},
+        }
+
+    def _unanswered(self) -> set[str]:
+        return {out.message.task for out in self.streams.waiting.values() if isinstance(out.message, RequestLanding)}
+
     def _asked(self, repo: str, task: str, gathered: Gathered) -> tuple[str, ...]:
         if not self._lock.take(repo, task):
             return ()
@@ -90,3 +129,7 @@ class Landings:
 
     def _post(self, destination: str, body: Durable, gathered: Gathered) -> None:
         gathered.sends.append(Send(destination=destination, body=self.streams.post(destination, body, gathered)))
+
+
+def _is_told(task: Task) -> bool:
+    return task.state is State.APPROVED and task.waiting_for is WaitingFor.HOST

@@ -50,7 +50,7 @@ class Ledger:
         self._seq = loaded.last_seq
         self._next_number = loaded.next_number
         self._replies = Replies(loaded)
-        self._runs = GateRuns(setup.plans)
+        self._runs = GateRuns(setup.plans, setup.repo)
         self._notes: dict[str, tuple[str, str]] = {}
         self._importing: set[tuple[str, int]] = set()
         self._workers: dict[str, str] = {}
@@ -61,7 +61,6 @@ class Ledger:
         self._stopping = False
         self._results = Results(loaded, enabled=setup.cache)
         self._readiness = Readiness(setup, self._runs)
-        self._resend_at = 0.0
         self._announcements = Announcements(setup, epoch)
         self._gathered = Gathered()
         for task in self.tasks.values():
@@ -180,11 +179,10 @@ class Ledger:
             self._nudge(self.tasks[task_id], now)
         for part in self._runs.due(now):
             self._send(self.setup.pool, self._results.beside(part), id=part.run)
-        unanswered = self._landings.streams.unanswered()
-        if unanswered and self._resend_at <= now:
-            self._resend_at = now + NUDGE_S
-            for destination, message in unanswered:
-                self._send(destination, message)
+        for destination, message in self._landings.due(now):
+            self._send(destination, message)
+        for task_id, given in self._landings.silences(self.tasks, now).items():
+            self.complete(task_id, given, now)
         self._replies.expire(now, self._gathered)
         if self._readiness.tick(now):
             self._gathered.effects.append(LookAtBranch())
@@ -197,11 +195,10 @@ class Ledger:
             self._announcements.next_at,
             self._readiness.next_at,
             self._runs.next_at(),
+            self._landings.next_at(),
             *self._wakes.values(),
             *self._nudges.values(),
         ]
-        if self._landings.streams.waiting:
-            due.append(self._resend_at)
         return min(due)
 
     def turn(self, now: float) -> Turn:

@@ -34,8 +34,10 @@ from .background import Background
 from .crew import Crew
 from .effects import Outcome, Worldly
 from .ledger import Ledger
+from .neighbours import Neighbours, hosts_of
 from .setup import setup_of
 from .turn import ImportAttempt, LookAtBranch, Send
+from .vector import needed
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +56,7 @@ class RepoActor:
         loaded: Loaded = self._store.load()
         setup = setup_of(told.project, repo, secret(told.places.token))
         self._world = Worldly(told.project, repo, OutputStore(told.places.outputs), setup.integration_set)
+        self._world.vector.clear()
         if loaded.next_number == 1:
             # A store that was lost: the repository still has what its tasks did, under their ids.
             loaded = replace(loaded, next_number=self._world.highest_number() + 1)
@@ -61,6 +64,17 @@ class RepoActor:
         self._thread = Background[Outcome]()
         self._crew = Crew(told)
         self._secrets = secrets(told.project, os.environ)
+        self._neighbours = Neighbours(
+            hosts_of(told.project, repo, setup.integration_set),
+            self._world,
+            address=dealer.address,
+            send=self._send,
+            submit=self._thread.submit,
+            needed=lambda: needed(self._ledger.tasks.values()),
+            limit_bytes=told.project.pipeline.engine.attempt_limit_mb * 1024 * 1024,
+        )
+        self._awaited: set[str] = set()
+        """Ids of the questions that are being answered."""
         self._stopping = False
 
     def start(self, now: float) -> None:
@@ -72,7 +86,7 @@ class RepoActor:
         for outcome in self._thread.outcomes():
             self._take(outcome, now)
         for envelope in envelopes:
-            if not self._read(envelope):
+            if not self._neighbours.hear(envelope, now) and not self._read(envelope):
                 self._ledger.receive(self._without_secrets(envelope), now)
         for worker, failure in self._crew.ended().items():
             if failure:
@@ -81,12 +95,13 @@ class RepoActor:
                 self._ledger.worker_gone(worker, now)
         if not self._serve_only:
             self._ledger.tick(now)
+        self._neighbours.step(now)
         self._commit(now)
         if self._stopping and not self._ledger.attempts_under_way(self._crew):
             self.done = True
 
     def next_at(self) -> float:
-        return float("inf") if self._serve_only else self._ledger.next_at()
+        return float("inf") if self._serve_only else min(self._ledger.next_at(), self._neighbours.next_at())
 
     def wake_fds(self) -> tuple[int, ...]:
         # Not SIGCHLD: every git command of the effects would wake us.
@@ -120,7 +135,7 @@ class RepoActor:
         for event in turn.batch.events if turn.batch is not None else ():
             log.info("%s: %s", event.task, event.kind, extra={"seq": event.seq, "data": event.data})
         for effect in turn.effects:
-            self._carry_out(effect)
+            self._carry_out(effect, now)
 
     def _tell_unwritten(self, sends: tuple[Send, ...], error: StoreError) -> None:
         """Whoever waits for an answer shall not wait in vain: what could not be written is not done."""
@@ -135,7 +150,7 @@ class RepoActor:
         ttl_s = 10.0 if send.destination.startswith("topic:") else 0.0
         self._dealer.send(send.destination, send.body, id=send.id or None, correlation=send.correlation, ttl_s=ttl_s)
 
-    def _reply(self, destination: str, reply: m.Reply, correlation: str) -> None:
+    def _reply(self, destination: str, reply: m.Message, correlation: str) -> None:
         """Answer, without what is a secret by now and was none when it was recorded."""
         self._dealer.send(destination, concealed(reply, self._secrets), correlation=correlation)
 
@@ -155,6 +170,10 @@ class RepoActor:
                 self._later(header, lambda: self._world.diff(self._task(body.task), body.token))
             case m.GetOutput():
                 self._later(header, lambda: self._world.output(body))
+            case m.GetTip():
+                self._later(header, self._world.vector.tip)
+            case m.GetBundle():
+                self._later(header, lambda: self._world.vector.piece(body))
             case _:
                 return False
         return True
@@ -172,7 +191,12 @@ class RepoActor:
             return _refusal(error)
         return m.Reply(value=[to_plain(event) for event in self._store.events(task_id)])
 
-    def _later(self, header: m.Header, work: Callable[[], m.Reply]) -> None:
+    def _later(self, header: m.Header, work: Callable[[], m.Message]) -> None:
+        if header.id in self._awaited:
+            self._dealer.send(header.sender, m.AnswerAwaited(), correlation=header.id)
+            return
+        self._awaited.add(header.id)
+
         def answer() -> Outcome:
             try:
                 reply = work()
@@ -184,7 +208,7 @@ class RepoActor:
 
     # --- Effects ------------------------------------------------------------------------------------------------
 
-    def _carry_out(self, effect: i.Effect | ImportAttempt | LookAtBranch) -> None:
+    def _carry_out(self, effect: i.Effect | ImportAttempt | LookAtBranch, now: float) -> None:
         if self._serve_only:
             return  # the actor that takes up the work asks for it again, see `Recovered`
         match effect:
@@ -194,10 +218,8 @@ class RepoActor:
                 self._submit(effect, partial(self._world.import_attempt, effect))
             case LookAtBranch():
                 self._submit(effect, self._world.look_at_branch)
-            case i.BuildCandidate():
-                self._submit(effect, partial(self._world.build_candidate, effect))
-            case i.MoveBranch():
-                self._submit(effect, partial(self._world.move_branch, effect))
+            case i.BuildCandidate() | i.MoveBranch():
+                self._neighbours.carry_out(effect, now)
             case i.BeginAttempt():
                 self._begin_attempt(effect)
             case i.EndAttempt():
@@ -211,7 +233,10 @@ class RepoActor:
 
     def _take(self, outcome: Outcome, now: float) -> None:
         given = concealed(outcome.given, self._secrets)
-        if outcome.reply is not None and outcome.header is not None:
+        if outcome.then is not None:
+            outcome.then(now)
+        elif outcome.reply is not None and outcome.header is not None:
+            self._awaited.discard(outcome.header.id)
             self._reply(outcome.header.sender, outcome.reply, outcome.header.id)
         elif isinstance(outcome.effect, ImportAttempt):
             if isinstance(given, i.AttemptEnded):

@@ -10,6 +10,7 @@ from thrum.checks import definition_digest, gate_checks, gate_config, integratio
 from thrum.config import IntegrationConfig, Project, QualityConfig, RepoConfig
 from thrum.errors import AuthError
 from thrum.gate import Gate, Verdict
+from thrum.messages.gates import pool_of
 from thrum.pipeline.draft import Rules
 from thrum.protection import fence_of
 from thrum.records import to_plain
@@ -36,7 +37,7 @@ class Setup:
     """Begin nothing while the branch itself fails a check."""
     token: str = ""
     """The project's secret that every command must carry; empty admits all (the simulator)."""
-    pool: str = "pool:gate@local"
+    pool: str = f"pool:{pool_of('')}"
     integration_set: tuple[str, ...] = ()
     """The repositories that land together, in order; the first one's actor keeps the lock."""
 
@@ -95,5 +96,6 @@ def setup_of(project: Project, repo: RepoConfig, token: str) -> Setup:
         cache=engine.cache,
         pause_when_red=engine.pause_when_red,
         token=token,
+        pool=f"pool:{pool_of(repo.host)}",
         integration_set=integration_set(project, repo.name),
     )

@@ -422,10 +422,11 @@ def test_files_that_are_named_must_be_there() -> None:
     assert [one.text for one in errors] == ["there is no /a.md", "there is no /b.md"]
 
 
-def test_a_host_that_has_no_effect_is_told() -> None:
-    told = findings(project_of({**FULL, "host": "far"}, gates=NO_GATES, backends=[AGENT]))
-    assert [one.text for one in told if "host" in one.text] == [
-        "host = 'far' has no effect yet: its actors run on the host of `thrum up`"
+def test_of_a_repository_on_another_host_is_told_that_nothing_brings_it_up_there() -> None:
+    project = project_of({**FULL, "host": "far"}, gates=NO_GATES, backends=[AGENT])
+    told = findings(project, problem=RepositoryError("there is no such repository"))
+    assert [(one.level, one.text) for one in told if "host" in one.text or one.level == "error"] == [
+        ("warning", "host = 'far': its actors run there, and no command brings them up there yet")
     ]
 
 

@@ -11,6 +11,7 @@ from thrum import inputs as i
 from thrum.actors.announcements import ANNOUNCE_S
 from thrum.actors.gate_runs import GatePlan
 from thrum.actors.holds import PREPARING_FIRST_S
+from thrum.actors.landing import PATIENCE_S
 from thrum.actors.landing_lock import LandingLock
 from thrum.actors.ledger import NUDGE_S, SILENCE_S
 from thrum.actors.replies import KEPT_S
@@ -393,9 +394,9 @@ def test_messages_go_on_where_they_were_when_their_receiver_has_lost_its_store()
 @pytest.mark.parametrize("restarted", [False, True])
 def test_a_second_grant_under_the_same_fence_counts_for_nothing(restarted: bool) -> None:
     keeper, member, id = two_desks()
-    member.give(m.GrantLanding(task=id))
-    member.give(m.GrantLanding(task=id))
-    pass_on(member, keeper)
+    for _ in range(2):
+        member.give(m.GrantLanding(task=id))
+        pass_on(member, keeper)
     first, second = [out.message for out in keeper.store.load().outbox]
     member.give(first, source="repo.a")
     assert member.task(id).state is State.INTEGRATING
@@ -429,9 +430,12 @@ def test_a_durable_message_is_handled_once_and_one_that_is_too_early_waits() -> 
 
 def test_what_is_in_the_outbox_is_sent_until_it_is_acknowledged() -> None:
     _, member, id = two_desks()
+    other = member.add()
+    member.approve(other)
+    member.take(m.RequestLanding)
     member.give(m.GrantLanding(task=id))
     assert len(member.take(m.RequestLanding)) == 1
-    member.give(m.GrantLanding(task=id))
+    member.give(m.GrantLanding(task=other))
     member.restart()
     member.after(NUDGE_S)
     first, request = member.take(m.RequestLanding)
@@ -443,6 +447,72 @@ def test_what_is_in_the_outbox_is_sent_until_it_is_acknowledged() -> None:
     member.after(NUDGE_S)
     assert member.take(m.RequestLanding) == []
     assert member.store.load().outbox == ()
+
+
+def test_a_lock_is_asked_for_once_however_often_the_landing_is_granted_while_its_keeper_is_away() -> None:
+    keeper, member, id = two_desks()
+    for _ in range(3):
+        member.give(m.GrantLanding(task=id))
+    assert [out.message.seq for out in member.store.load().outbox] == [1]
+    pass_on(member, keeper)
+    member.give(m.GrantLanding(task=id))
+    assert [out.message.seq for out in member.store.load().outbox] == [2], "it may have been busy"
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_a_task_says_that_the_keeper_of_its_lock_is_away_and_goes_on_when_it_answers(restarted: bool) -> None:
+    keeper, member, id = two_desks()
+    member.give(m.GrantLanding(task=id))
+    member.after(0)
+    member.after(PATIENCE_S - 1)
+    assert (member.task(id).waiting_for, member.task(id).reason) == (WaitingFor.LANDING, "")
+    member.after(1)
+    assert member.task(id).waiting_for is WaitingFor.HOST
+    assert "repo.a" in member.task(id).reason
+    assert "does not answer" in member.task(id).reason
+    seq = member.store.load().last_seq
+    member.after(PATIENCE_S)
+    assert member.store.load().last_seq == seq, "it is said once"
+    if restarted:
+        member.restart()
+        member.after(1)
+        assert member.task(id).waiting_for is WaitingFor.HOST
+        member.after(PATIENCE_S)
+    for out in member.store.load().outbox:
+        keeper.give(out.message, source="repo.b")
+    for acknowledged in keeper.take(m.DurableAcknowledged):
+        member.give(acknowledged, source="repo.a")
+    member.after(0)
+    assert (member.task(id).waiting_for, member.task(id).reason) == (WaitingFor.LANDING, "")
+    pass_on(keeper, member)
+    assert member.task(id).state is State.INTEGRATING
+
+
+def test_a_landing_that_waits_for_a_host_says_so_until_it_is_seen_to_be_back() -> None:
+    desk = Desk()
+    id = desk.add()
+    desk.approve(id)
+    desk.give(m.GrantLanding(task=id))
+    why = "b on host 'two' does not answer"
+    desk.complete(id, i.CandidateBlocked(reason=why, host=True))
+    assert (desk.task(id).waiting_for, desk.task(id).reason) == (WaitingFor.HOST, why)
+    desk.take(i.BuildCandidate)
+    desk.after(60)
+    assert len(desk.take(i.BuildCandidate)) == 1
+    assert (desk.task(id).waiting_for, desk.task(id).reason) == (WaitingFor.HOST, why)
+    desk.complete(id, i.CandidateBlocked(reason=why, host=True))
+    assert desk.give(m.RetryTask(by="ann", task=id), id="now").ok, "a person knows that it is back"
+    assert len(desk.take(i.BuildCandidate)) == 1
+    desk.complete(id, i.CandidateBuilt(base="b", commit="c", tree="t", vector={"a": "c"}))
+    assert (desk.task(id).waiting_for, desk.task(id).reason) == (WaitingFor.NONE, "")
+    for _ in range(2):
+        assert len(desk.take(i.MoveBranch)) == 1
+        desk.complete(id, i.BranchBlocked(reason=why, checkout=False, host=True))
+        desk.after(60)
+        assert (desk.task(id).waiting_for, desk.task(id).reason) == (WaitingFor.HOST, why)
+    desk.complete(id, i.BranchLanded(commit="c"))
+    assert (desk.task(id).state, desk.task(id).waiting_for) == (State.MERGED, WaitingFor.NONE)
+    assert desk.task(id).reason == ""
 
 
 def test_a_landing_that_was_intended_is_settled_after_a_restart() -> None:

@@ -46,6 +46,9 @@ def left(found: dict[str, Any], *tasks: dict[str, Any], away: dict[str, str] | N
         (report(running=["a-1"]), {"a-1"}),
         (report(running=["a-1"], open=["a-1"], waiting={"a-1": ["clean-checkout", ""]}), set()),
         (report(open=["a-1"], waiting={"a-1": ["operator", ""]}), set()),
+        # Another host is away: for a candidate, and for the lock that is asked for there.
+        (report(running=["a-1"], open=["a-1"], waiting={"a-1": ["host", ""]}), set()),
+        (report(landable=["a-1"], open=["a-1"], waiting={"a-1": ["host", ""]}), set()),
         (report(open=["a-1"], waiting={"a-1": ["approval", ""]}), set()),
         (report(open=["a-1"], waiting={"a-1": ["dependency", "a-2 is failed"]}), set()),
         (report(open=["a-1"], waiting={"a-1": ["budget", ""]}), set()),
@@ -87,6 +90,8 @@ def test_what_waits_for_an_operator_outweighs_approval() -> None:
     stalled = task("a-2", "gate1", "operator", reason="z3")
     rest = left(report(waiting=waits), task("a-1", "awaiting-approval", "approval"), stalled)
     assert (rest.exit_code, rest.approval, rest.operator) == (Exit.FAILED, {"a-1": ""}, {"a-2": "z3"})
+    rest = left(report(), task("a-3", "approved", "host", reason="repo.b does not answer"))
+    assert (rest.exit_code, rest.operator) == (Exit.FAILED, {"a-3": "repo.b does not answer"})
 
 
 def test_dependants_of_what_awaits_approval_are_waiting_too() -> None:

@@ -54,6 +54,8 @@ def repo_faults(config: ReposConfig) -> Iterator[RecordError]:
             yield RecordError(problem, path=(*at, "branch"))
         if repo.host:
             yield from _name_faults(repo.host, (*at, "host"))
+            if repo.host == "local":
+                yield RecordError("is what the host of `thrum up` is called: leave it empty", path=(*at, "host"))
         yield from _repo_command_faults(repo, at)
         known = _placeholders(config.repo)
         for key in (*dict.fromkeys(BUILT_IN.values()), "run_cmd"):

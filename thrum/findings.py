@@ -56,7 +56,7 @@ def problems(
     nor a module that `python -m` names. With `environ`, variables that hold keys are looked for too.
     """
     found: list[Finding] = []
-    for repo in project.repos:
+    for repo in project.here:
         found += _repository(repo, repository_problem, exists)
         found += _gates(project, repo)
         found += _tests(repo)
@@ -295,8 +295,8 @@ def _without_effect(project: Project) -> Iterator[Finding]:
     pipeline = project.pipeline
     for repo in project.repos:
         if repo.host:
-            text = f"host = {repo.host!r} has no effect yet: its actors run on the host of `thrum up`"
-            yield Finding(level="note", where=f"{REPOS}: {repo.name}", text=text)
+            text = f"host = {repo.host!r}: its actors run there, and no command brings them up there yet"
+            yield Finding(level="warning", where=f"{REPOS}: {repo.name}", text=text)
     if pipeline.subsample.enabled:
         yield Finding(
             level="note",

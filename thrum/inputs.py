@@ -93,6 +93,18 @@ class LandingGranted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeeperSilent:
+    """Who keeps the integration set's lock was asked for it, and does not answer."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeeperHeard:
+    """Who keeps the integration set's lock answers again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CandidateBuilt:
     """The approved work merged cleanly onto the branch's tip. `overlap` lists its files that landings since its base
     touched too."""
@@ -115,9 +127,11 @@ class CandidateConflicted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CandidateBlocked:
-    """No candidate could be built, for a reason that lies outside the task."""
+    """No candidate could be built, for a reason that lies outside the task. `host`: a repository on another host does
+    not answer."""
 
     reason: str
+    host: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,10 +153,12 @@ class BranchMoved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BranchBlocked:
-    """The branch could not be moved and stays where it was. `checkout`: a dirty checkout of it is why."""
+    """The branch could not be moved and stays where it was. `checkout`: a dirty checkout of it is why; `host`: a
+    repository on another host does not answer."""
 
     reason: str
     checkout: bool
+    host: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,6 +214,8 @@ Input = (
     | AttemptEnded
     | GateFinished
     | LandingGranted
+    | KeeperSilent
+    | KeeperHeard
     | CandidateBuilt
     | CandidateConflicted
     | CandidateBlocked

@@ -70,12 +70,22 @@ class Setups:
     what the checks run with.
     """
 
-    def __init__(self, directory: Path, repo: RepoConfig, sandbox: Sandbox, config: SandboxConfig) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        repo: RepoConfig,
+        sandbox: Sandbox,
+        config: SandboxConfig,
+        *,
+        kept_in: Repository | None = None,
+    ) -> None:
+        """`kept_in` is another repository that commits of this one were brought into, from its branch alone."""
         self._directory = directory
         self._repo = repo
         self._sandbox = sandbox
         self._config = config
-        self._git = Repository(repo.path, repo.branch)
+        self._brought_in = kept_in is not None
+        self._git = kept_in or Repository(repo.path, repo.branch)
 
     def provide(self, commit: str, workspace: Workspace, *, stop: threading.Event | None = None) -> Provision:
         """The setup that fits the commit, made now if it is not there; leaves the workspace clean at the commit.
@@ -154,8 +164,10 @@ class Setups:
         What an agent wrote must not make a setup that other work is checked with: while the lock files are those
         of the protected branch, the setup is made from the branch's tip. Otherwise it is for that one tree alone.
         """
-        tip = self._git.tip()
         key = self._key(commit)
+        if self._brought_in:
+            return commit, key
+        tip = self._git.tip()
         # One that is there under the bare key was made from the branch, when these were its lock files.
         if key == self._key(tip) or (self._directory / f"{key}.done").exists():
             return tip, key

@@ -90,7 +90,8 @@ class CheckRunner:
                 ended = {name: result.verdict for name, result in results.items()}
                 ready = () if stop.is_set() else startable(asked.checks, begun, ended)
                 for check in ready[: len(free)]:
-                    lane = min(free, key=lambda lane: check.repo not in lane)  # a warm one if there is one
+                    # A warm one if there is one.
+                    lane = min(free, key=lambda lane: lane.opened(check.repo, asked.home) is None)
                     free.remove(lane)
                     place = out / str(asked.checks.index(check))
                     under_way[pool.submit(self._check, asked, check, lane, place, stop)] = check, lane
@@ -127,7 +128,7 @@ class CheckRunner:
         return _could_not_run(check, reason, time.monotonic() - began)
 
     def _turn(self, asked: RunGate, check: Check, rooms: Rooms, place: Path, stop: threading.Event) -> Turn:
-        room = rooms.room(check.repo)
+        room = rooms.room(check.repo, asked.home)
         output_dir = place.parent / "output"
         place.mkdir()
         room.give(output_dir)
@@ -149,7 +150,7 @@ class CheckRunner:
         self, asked: RunGate, check: Check, rooms: Rooms, error: SetupError, stop: threading.Event, began: float
     ) -> CheckResult:
         """What a failed setup means: where it succeeds on the base, the change broke it, and its agent can mend it."""
-        room, base = rooms.room(check.repo), asked.bases.get(check.repo, "")
+        room, base = rooms.room(check.repo, asked.home), asked.bases.get(check.repo, "")
         control = asked.run.rpartition("/")[0], base
         try:
             if base and control not in self._controls:

@@ -103,7 +103,7 @@ def judge(check: Check, outcome: Outcome) -> tuple[Verdict, str]:
 
 def _others(turn: Turn, command: Command) -> dict[str, Room]:
     """Checkouts of the repositories that the command names, each at the vector's commit; its own is clean already."""
-    rooms = {name: turn.rooms.room(name) for name in named_repos(command)}
+    rooms = {name: turn.rooms.room(name, turn.asked.home) for name in named_repos(command)}
     for name, room in rooms.items():
         if name != turn.check.repo:
             room.workspace.prepare(turn.asked.vector[name])
@@ -164,7 +164,8 @@ def _outcome(turn: Turn, job: Job) -> Outcome:
 
 def _of_a_checkout(turn: Turn, job: Job) -> bool:
     path = os.path.normpath(os.path.join(job.cwd, job.argv[0]))
-    trees = (str(turn.rooms.room(name).workspace.tree) for name in turn.asked.vector if name in turn.rooms)
+    opened = (turn.rooms.opened(name, turn.asked.home) for name in turn.asked.vector)
+    trees = (str(room.workspace.tree) for room in opened if room is not None)
     places = (*job.writable, *trees, str(turn.judged_dir))
     return "/" in job.argv[0] and any(Path(path).is_relative_to(place) for place in places)
 

@@ -42,11 +42,12 @@ class Rooms:
         self._owner = owner
         self._rooms: dict[str, Room] = {}
 
-    def __contains__(self, repo: object) -> bool:
-        return repo in self._rooms
+    def opened(self, name: str, home: str) -> Room | None:
+        """The room that `room` would give, if it was asked for before."""
+        return self._rooms.get(self._key(name, home))
 
-    def room(self, name: str) -> Room:
-        """The repository's room.
+    def room(self, name: str, home: str) -> Room:
+        """The room of a repository for a gate of `home`, which has its commits where it lies on another host.
 
         Raises:
             NotFoundError: the configuration has no such repository.
@@ -55,23 +56,31 @@ class Rooms:
         repo = self._project.repo(name)
         if repo is None:
             raise NotFoundError(f"the configuration has no repository {name!r}")
-        if name not in self._rooms:
+        key = self._key(name, home)
+        if key not in self._rooms:
             config = self._project.pipeline.sandbox
             sandbox = open_sandbox(
                 replace(config, mount_paths=(*config.mount_paths, *repo.mount_paths)),
-                name=f"{self._owner}.{repo.name}",
+                name=f"{self._owner}.{key}",
                 private=(str(Path(self._project.directory, ".thrum")),),
                 mask=secrets(self._project, os.environ),
             )
-            work = Path(self._project.pipeline.engine.worktrees_dir)
-            self._rooms[name] = Room(
+            source = self._project.within_reach(name, home) or repo
+            git = Repository(source.path, source.branch)
+            setups = Path(self._project.pipeline.engine.worktrees_dir) / repo.name / "setup-gates"
+            self._rooms[key] = Room(
                 repo=repo,
-                git=Repository(repo.path, repo.branch),
+                git=git,
                 sandbox=sandbox,
-                workspace=Workspace(self._directory / repo.name, repo.path, sandbox),
-                setups=Setups(work / repo.name / "setup-gates", repo, sandbox, config),
+                workspace=Workspace(self._directory / key, source.path, sandbox),
+                setups=Setups(setups, repo, sandbox, config, kept_in=None if source is repo else git),
             )
-        return self._rooms[name]
+        return self._rooms[key]
+
+    def _key(self, name: str, home: str) -> str:
+        """Names a room; no repository's name holds two dots in a row."""
+        source = self._project.within_reach(name, home)
+        return name if source is None or source is self._project.repo(name) else f"{name}..{source.name}"
 
     def close(self) -> None:
         """Let go of the sandboxes."""

@@ -75,6 +75,7 @@ def _ran(
     from thrum.actors.gate_runs import GateRuns
     from thrum.actors.setup import plan_of
     from thrum.checks import integration_set
+    from thrum.errors import ToolError
     from thrum.files import OutputStore
     from thrum.git.repository import Repository
     from thrum.inputs import RunChecks
@@ -82,8 +83,14 @@ def _ran(
 
     git = Repository(repo.path, repo.branch)
     head = git.resolve(commit)
-    others = [project.repo(name) for name in integration_set(project, repo.name)] if gate == "integration" else []
-    tips = {one.name: Repository(one.path, one.branch).tip() for one in others if one and one.name != repo.name}
+    names = integration_set(project, repo.name) if gate == "integration" else ()
+    others = [one for name in names if name != repo.name and (one := project.repo(name)) is not None]
+    if far := next((one for one in others if one.host != repo.host), None):
+        raise ToolError(
+            f"gate {gate} of {repo.name} needs {far.name}, which lies on another host ({far.host or 'local'})",
+            remedy="it runs when a task lands: then the actors ask each other for their repositories",
+        )
+    tips = {one.name: Repository(one.path, one.branch).tip() for one in others}
     asked = RunChecks(
         task="by-hand",
         run=f"by-hand/{gate}",
@@ -93,7 +100,7 @@ def _ran(
         tree=git.tree_of(head),
         vector={**tips, repo.name: head},
     )
-    runs = GateRuns({gate: plan_of(project, repo, gate)})
+    runs = GateRuns({gate: plan_of(project, repo, gate)}, repo.name)
     outputs = OutputStore(made(directory).outputs)
     finished = runs.begin(asked, time.time())
     if finished is not None:

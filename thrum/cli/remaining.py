@@ -16,7 +16,9 @@ from thrum.values import dataclass
 
 Report = Mapping[str, Any]
 
-PERSON = ("approval", "operator", "clean-checkout")
+_BLOCKED = ("operator", "clean-checkout", "host")
+"""What somebody must see to. A host that is away comes back by itself, or does not: nobody waits for that."""
+PERSON = ("approval", *_BLOCKED)
 """What only a person can give."""
 ENDED = ("merged", "failed", "cancelled")
 
@@ -31,7 +33,7 @@ def moving(report: Report, *, away: Iterable[str], set_of: Callable[[str], tuple
     # A gate that is looked at again runs without a slot: its task waits for nothing.
     busy |= set(report["open"]) - waits.keys()
     later = {task for task, why in waits.items() if why == "quota"}
-    landable = set(report["landable"]) - set(stuck_landings(report, set_of))
+    landable = {task for task in report["landable"] if waits.get(task) != "host"} - set(stuck_landings(report, set_of))
     gone = set(away)
     return {task for task in busy | later | landable | set(report["startable"]) if owner(task) not in gone}
 
@@ -39,9 +41,7 @@ def moving(report: Report, *, away: Iterable[str], set_of: Callable[[str], tuple
 def stuck_landings(report: Report, set_of: Callable[[str], tuple[str, ...]]) -> dict[str, str]:
     """Tasks that are ready to land, each with the one that holds its integration set and waits for a person."""
     holders = {
-        set_of(owner(task)): task
-        for task in report["running"]
-        if report["waiting"].get(task, ("none",))[0] in ("operator", "clean-checkout")
+        set_of(owner(task)): task for task in report["running"] if report["waiting"].get(task, ("none",))[0] in _BLOCKED
     }
     return {task: holders[key] for task in report["landable"] if (key := set_of(owner(task))) in holders}
 
@@ -115,7 +115,7 @@ def _waits(
     if why == "dependency":
         culprit = _culprit(task, by_id, set())
         return ("blocked", f"{culprit} is {by_id[culprit]['state']}") if culprit else ("dependency", reason)
-    if why in ("operator", "clean-checkout"):
+    if why in _BLOCKED:
         return "operator", reason
     return (why, reason) if why in ("approval", "budget") else ("other", reason)
 

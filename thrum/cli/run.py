@@ -29,7 +29,10 @@ ANSWER_S = 30.0
 SHOWN = 20
 """How many tasks of a kind the summary names; with --json all are there."""
 
-_TELLING = ("attempt-blocked", "held-back", "fell-back", "gate-blocked", "landing-blocked", "deferred", "interrupted")
+_TELLING = (
+    *("attempt-blocked", "held-back", "fell-back", "gate-blocked", "landing-blocked", "landing-delayed"),
+    *("deferred", "interrupted"),
+)
 """Events that are told although the task stays in its state."""
 
 
@@ -203,7 +206,7 @@ def _standing(view: dict[str, Any]) -> Exit | None:
             return Exit.FAILED
         case _, "approval":
             return Exit.AWAITING_APPROVAL
-        case _, ("operator" | "clean-checkout"):
+        case _, ("operator" | "clean-checkout" | "host"):
             return Exit.FAILED
         case _, "budget":
             return Exit.BUDGET

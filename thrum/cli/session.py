@@ -71,9 +71,9 @@ class Session:
 
     @cached_property
     def repos(self) -> tuple[str, ...]:
-        """The names of all repositories."""
+        """The names of all repositories of this host."""
         if self.state is None:
-            return tuple(repo.name for repo in self.project.repos)
+            return tuple(repo.name for repo in self.project.here)
         names = [actor["name"] for actor in self.state["actors"]]
         return tuple(name.removeprefix("repo.") for name in names if name.startswith("repo."))
 

@@ -50,7 +50,7 @@ class EngineConfig:
     pause_when_red: bool = False
     """Begin no task of a repository while the commit that they would be based on fails one of its checks itself."""
     attempt_limit_mb: AtLeastOne = 512
-    """The largest bundle of an attempt that is imported."""
+    """The largest bundle that is imported: of an attempt, or of a repository on another host."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +98,18 @@ class Project:
         exact = [repo for repo in self.repos if repo.name == name]
         folded = [repo for repo in self.repos if repo.name.casefold() == name.casefold()]
         return next(iter(exact or folded), None)
+
+    @property
+    def here(self) -> tuple[RepoConfig, ...]:
+        """The repositories of the host of `thrum up`."""
+        return tuple(repo for repo in self.repos if not repo.host)
+
+    def within_reach(self, name: str, home: str) -> RepoConfig | None:
+        """Where the actors of `home` find the commits of a repository: it, or, where it lies on another host, `home`
+        itself, which has them brought in. None where the configuration has no such repository."""
+        repo, home_repo = self.repo(name), self.repo(home)
+        apart = repo is not None and home_repo is not None and repo.host != home_repo.host
+        return home_repo if apart else repo
 
     def concurrency(self, repo: RepoConfig) -> int:
         """How many agents may be at work on the repository at once."""

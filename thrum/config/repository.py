@@ -55,7 +55,8 @@ class RepoConfig:
     """A file whose text goes into every prompt."""
     safety_target: SafetyTarget = "Qm"
     host: str = ""
-    """The host whose actors own this repository; empty means the one of `thrum up`."""
+    """The host whose actors own this repository; empty means the one of `thrum up`. Its path holds there alone: from
+    another host its commits are asked for over the bus."""
     mount_paths: tuple[str, ...] = ()
     """Host paths that the agents and checks of this repository may read, beside those of `[sandbox]`."""
 

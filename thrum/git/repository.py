@@ -196,19 +196,43 @@ class Repository(ObjectStore):
                 raise
         self._sync(ref)
 
+    def unpin(self, ref: str) -> None:
+        """Let go of what was pinned under a name; one that is not there is fine."""
+        _ours(ref)
+        self._git("update-ref", "--no-deref", "-d", ref)
+
     def pins(self, prefix: str = PINS) -> dict[str, str]:
         """The commits that are pinned under names which begin with the path `prefix`."""
         _ours(prefix)
         listing = self._git("for-each-ref", "--format=%(refname) %(objectname)", prefix).text
         return {ref: commit for ref, _, commit in (line.partition(" ") for line in listing.split("\n") if line)}
 
+    def holds(self, commit: str, prefix: str) -> bool:
+        """Whether a pin below `prefix` keeps the commit, with all that it needs."""
+        _ours(prefix)
+        asked = ["for-each-ref", "--count=1", f"--contains={commit}", prefix]
+        found = self._git(*asked, accept=(0, 129))  # 129: there is no such commit
+        return found.code == 0 and bool(found.text)
+
+    def known(self, commits: Sequence[str]) -> tuple[str, ...]:
+        """Those of the commits, given by their full names, that are here."""
+        if not commits:
+            return ()
+        asked = "".join(f"{commit}\n" for commit in commits).encode()
+        lines = self._git("cat-file", "--batch-check", stdin=asked).text.split("\n")
+        return tuple(
+            commit for commit, line in zip(commits, lines, strict=True) if line.startswith(f"{commit} commit ")
+        )
+
     def _pinned(self, ref: str) -> str:
         return self._git("rev-parse", "--verify", "--quiet", ref, accept=(0, 1)).text
 
     # --- Bundles ---------------------------------------------------------------------------------------------
 
-    def import_bundle(self, bundle: str | Path, *, ref: str, limit_bytes: int) -> str:
+    def import_bundle(self, bundle: str | Path, *, ref: str, limit_bytes: int, commit: str = "") -> str:
         """Bring in the one commit that a bundle holds, pin it as `ref`, and return its name.
+
+        With `commit` it must be just that one.
 
         The bundle is taken for hostile: nothing of it is in the repository unless all of it is sound, and the
         name it gives its ref means nothing. Doing it again does nothing.
@@ -219,6 +243,8 @@ class Repository(ObjectStore):
         _ours(ref)
         header, pack = read_header(Path(bundle), limit_bytes=limit_bytes, object_format=self.object_format)
         try:
+            if commit not in ("", header.head):
+                raise GitError(f"the bundle brings {header.head}, and {commit} was asked for")
             if self._pinned(ref) != header.head:
                 import_objects(header, pack, common_dir=self.common_dir, objects=self.objects, limit_bytes=limit_bytes)
                 self.pin(ref, header.head)
@@ -287,10 +313,10 @@ class Repository(ObjectStore):
 
     # --- git -------------------------------------------------------------------------------------------------
 
-    def _git(self, *args: str, accept: Sequence[int] = (0,)) -> Ran:
+    def _git(self, *args: str, accept: Sequence[int] = (0,), stdin: bytes | None = None) -> Ran:
         """Run git on the repository itself: its refs, its configuration."""
         directory = self.common_dir
-        return run(args, cwd=directory, variables={"GIT_DIR": str(directory)}, accept=accept)
+        return run(args, cwd=directory, variables={"GIT_DIR": str(directory)}, accept=accept, stdin=stdin)
 
     def _sync(self, ref: str) -> None:
         """Sync the directories that lead to a ref: git syncs the file, but not the name it gives it."""

@@ -9,6 +9,11 @@ from thrum.messages import Message
 from thrum.values import dataclass
 
 
+def pool_of(host: str) -> str:
+    """The pool of the gate actors on a host; an empty one is that of `thrum up`."""
+    return f"gate@{host or 'local'}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunGate(Message):
     """repo → gate pool: run these checks, one after the other, each on a clean checkout.
@@ -21,6 +26,8 @@ class RunGate(Message):
     gate: Gate
     checks: tuple[Check, ...]
     vector: dict[str, str]
+    home: str = ""
+    """The repository that asks. It has the vector's commits of repositories on other hosts, too."""
     fixture: str = ""
     tree: str = ""
     """The tree of the commit; empty where it is not known."""

@@ -37,6 +37,7 @@ from thrum.messages.schedule import (
     TaskSummary,
 )
 from thrum.messages.topics import AgentOutput, TaskChanged
+from thrum.messages.vector import AnswerAwaited, BundlePiece, GetBundle, GetTip, TipTold
 
 __all__ = [
     "KINDS",
@@ -44,10 +45,12 @@ __all__ = [
     "AgentOutput",
     "AnnounceAgain",
     "Announced",
+    "AnswerAwaited",
     "ApproveTask",
     "AttemptAcknowledged",
     "AttemptHeartbeat",
     "AttemptReported",
+    "BundlePiece",
     "CancelTask",
     "Command",
     "Dropped",
@@ -57,6 +60,7 @@ __all__ = [
     "GateHeartbeat",
     "GateReported",
     "GetBrokerStatus",
+    "GetBundle",
     "GetDiff",
     "GetHistory",
     "GetOutput",
@@ -65,6 +69,7 @@ __all__ = [
     "GetSchedule",
     "GetTask",
     "GetTasks",
+    "GetTip",
     "GrantLanding",
     "GrantStart",
     "Header",
@@ -86,5 +91,6 @@ __all__ = [
     "StopGate",
     "TaskChanged",
     "TaskSummary",
+    "TipTold",
     "Undeliverable",
 ]

@@ -29,6 +29,8 @@ from thrum.pipeline.landing import (
     candidate_blocked,
     candidate_built,
     candidate_conflicted,
+    keeper_heard,
+    keeper_silent,
     landing_granted,
 )
 from thrum.pipeline.people import approved, cancel_asked, rejected, retry_asked
@@ -57,6 +59,10 @@ def decide(task: Task, given: i.Input, rules: Rules, now: float, cause: str = ""
             gate_finished(draft, given)
         case i.LandingGranted():
             landing_granted(draft)
+        case i.KeeperSilent():
+            keeper_silent(draft, given)
+        case i.KeeperHeard():
+            keeper_heard(draft)
         case i.CandidateBuilt():
             candidate_built(draft, given)
         case i.CandidateConflicted():

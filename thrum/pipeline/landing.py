@@ -20,6 +20,18 @@ def landing_granted(draft: Draft) -> None:
     build_candidate(draft)
 
 
+def keeper_silent(draft: Draft, given: i.KeeperSilent) -> None:
+    task = draft.task
+    if task.state is State.APPROVED and task.waiting_for is not WaitingFor.HOST:
+        draft.record("landing-delayed", {"reason": given.reason}, waiting_for=WaitingFor.HOST, reason=given.reason)
+
+
+def keeper_heard(draft: Draft) -> None:
+    task = draft.task
+    if task.state is State.APPROVED and task.waiting_for is WaitingFor.HOST:
+        draft.record("landing-awaited", waiting_for=WaitingFor.LANDING, reason="")
+
+
 def candidate_built(draft: Draft, given: i.CandidateBuilt) -> None:
     task = draft.task
     if task.state is not State.INTEGRATING:
@@ -120,12 +132,13 @@ def branch_moved(draft: Draft, given: i.BranchMoved) -> None:
 def candidate_blocked(draft: Draft, given: i.CandidateBlocked) -> None:
     task = draft.task
     if task.state is State.INTEGRATING and not task.wake_at:
-        _landing_blocked(draft, WaitingFor.OPERATOR, given.reason)
+        _landing_blocked(draft, WaitingFor.HOST if given.host else WaitingFor.OPERATOR, given.reason)
 
 
 def branch_blocked(draft: Draft, given: i.BranchBlocked) -> None:
     if draft.task.landing:
-        _landing_blocked(draft, WaitingFor.CLEAN_CHECKOUT if given.checkout else WaitingFor.OPERATOR, given.reason)
+        elsewhere = WaitingFor.HOST if given.host else WaitingFor.OPERATOR
+        _landing_blocked(draft, WaitingFor.CLEAN_CHECKOUT if given.checkout else elsewhere, given.reason)
 
 
 def _landing_blocked(draft: Draft, waiting_for: WaitingFor, reason: str) -> None:

@@ -191,11 +191,15 @@ def move_branch(draft: Draft) -> None:
         "landing-intended",
         {"old": candidate.base, "new": candidate.commit},
         landing=True,
-        waiting_for=WaitingFor.NONE,
-        reason="",
         wake_at=0.0,
+        **no_more_waiting(task),
     )
     draft.want(i.MoveBranch(task=task.id, old=candidate.base, new=candidate.commit, vector=candidate.vector))
+
+
+def no_more_waiting(task: Task) -> dict[str, Any]:
+    """What changes in a task that is looked at again; one that waits for a host does until that was heard of."""
+    return {} if task.waiting_for is WaitingFor.HOST else {"waiting_for": WaitingFor.NONE, "reason": ""}
 
 
 def park(draft: Draft, reason: str) -> None:

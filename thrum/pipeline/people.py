@@ -77,7 +77,8 @@ def rejected(draft: Draft, given: i.Rejected) -> None:
 
 def retry_asked(draft: Draft, given: i.RetryAsked) -> None:
     task = draft.task
-    if task.waiting_for in (WaitingFor.OPERATOR, WaitingFor.CLEAN_CHECKOUT, WaitingFor.QUOTA):
+    looked_at = (WaitingFor.OPERATOR, WaitingFor.CLEAN_CHECKOUT, WaitingFor.QUOTA)
+    if task.waiting_for in looked_at or (task.waiting_for is WaitingFor.HOST and task.wake_at):
         draft.record("retry-asked", {"by": given.by})
         look_again(draft)
         return

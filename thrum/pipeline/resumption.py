@@ -5,7 +5,7 @@ from __future__ import annotations
 from thrum import inputs as i
 from thrum.errors import TransitionError
 from thrum.pipeline.draft import Draft, latest
-from thrum.pipeline.moves import build_candidate, gate_under_way, move_branch, run_gate, want_checks
+from thrum.pipeline.moves import build_candidate, gate_under_way, move_branch, no_more_waiting, run_gate, want_checks
 from thrum.task import State, WaitingFor
 
 
@@ -23,7 +23,7 @@ def look_again(draft: Draft) -> None:
             waiting = WaitingFor.DEPENDENCY if task.depends_on else WaitingFor.SLOT
             draft.record("looked-again", waiting_for=waiting, reason="", wake_at=0.0)
         case State.INTEGRATING:
-            draft.record("looked-again", waiting_for=WaitingFor.NONE, reason="", wake_at=0.0)
+            draft.record("looked-again", wake_at=0.0, **no_more_waiting(task))
             build_candidate(draft)
         case State.GATE1 | State.REVIEWING | State.GATE2 | State.GATE3:
             gate = gate_under_way(draft)

@@ -299,11 +299,12 @@ def _standing_lock(places: Places, kind: str) -> Iterator[None]:
 
 
 def _await_ready(client: Client, project: Project) -> None:
-    """Return when the scheduler has heard of every repository and the API listens; who was given up is not awaited."""
+    """Return when the scheduler has heard of every repository of this host and the API listens; who was given up is
+    not awaited."""
     deadline = time.monotonic() + READY_S
     while True:
         report = client.request("scheduler", GetSchedule(), timeout_s=READY_S, retry_every_s=0.2)
-        missing = set(report["missing"])
+        missing = {repo.name for repo in project.here}.intersection(report["missing"])
         found = state(Path(project.directory)) or {}
         failed = {row["name"].removeprefix("repo.") for row in found.get("actors", ()) if row["state"] == "failed"}
         rows = {row["name"]: row["state"] for row in found.get("actors", ())}

@@ -44,9 +44,9 @@ def broker_spec(endpoint: str, supervisor_pid: int) -> Spec:
 def actor_specs(
     project: Project, snapshot: Path, endpoint: str, supervisor_pid: int, *, agents: int, work: bool
 ) -> list[Spec]:
-    """Every actor of the project on this host."""
+    """Every actor of the project on the host of `thrum up`."""
     common = _common(snapshot, endpoint, supervisor_pid)
-    specs = [repo_spec(repo.name, snapshot, endpoint, supervisor_pid) for repo in project.repos]
+    specs = [repo_spec(repo.name, snapshot, endpoint, supervisor_pid) for repo in project.here]
     for number in range(1, (project.pipeline.engine.gate_actors or os.cpu_count() or 1) + 1):
         name = f"gate.local.{number}"
         specs.append(Spec(name=name, module="thrum.actors.gate", arguments=(*common, "--name", name), rank=2))
