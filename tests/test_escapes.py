@@ -56,7 +56,7 @@ def named(attempts: Sequence[Attempt]) -> pytest.MarkDecorator:
 @pytest.fixture(scope="module", autouse=True)
 def _no_litter() -> Iterator[None]:
     yield
-    sweep(f"test-escapes-{os.getpid()}")
+    sweep(f"test-escapes-{os.getpid()}-")
 
 
 # --- The page ---------------------------------------------------------------------------------------------------------
@@ -159,7 +159,7 @@ def walls(request: pytest.FixtureRequest, place: Path) -> Iterator[Sandbox]:
 def test_what_is_planted_in_a_clone_does_not_get_out(
     walls: Sandbox, attempt: Planting, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workspace, "LONG_WALL_S", 5.0)
+    monkeypatch.setattr(workspace, "LONG_WALL_S", 120.0)
     planted = Planted(root, walls)
     outcome = planted.plant(attempt)
     assert outcome.ending is Ending.EXITED, outcome

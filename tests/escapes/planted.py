@@ -61,7 +61,7 @@ class Planted:
             env={**{name: str(fact) for name, fact in facts.items()}, **trust},
             writable=(str(self.workspace.tree),),
             readable=self.workspace.readable,
-            wall_s=20.0,
+            wall_s=120.0,
         )
         return self.sandbox.run(job)
 

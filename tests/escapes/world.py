@@ -25,6 +25,12 @@ from thrum.config import SandboxConfig
 from thrum.job import Job, Outcome
 from thrum.sandbox import Sandbox, open_sandbox
 
+_MARK = f"mark-{os.getpid()}-"
+"""What attempts of this process leave has it in its name: other processes may be running tests, too."""
+
+_WHOLE_BYTES = 64 << 20
+"""Of the output all is looked at: on a machine with many processes a secret is not at the end of what they show."""
+
 PREAMBLE = """
 import ctypes, errno, os, socket, struct, sys
 libc = ctypes.CDLL(None, use_errno=True)
@@ -112,7 +118,7 @@ class World:
 
     def attempt(self, attempt: Attempt) -> tuple[Outcome, list[str]]:
         """Have it tried; how the run ended, and how it got out, if it did."""
-        mark = f"mark-{secrets.token_hex(6)}"
+        mark = f"{_MARK}{secrets.token_hex(6)}"
         head = PREAMBLE if attempt.python else SHELL
         argv = ("python3", "-c") if attempt.python else ("sh", "-c")
         with self.victim() as victim:
@@ -127,7 +133,8 @@ class World:
                 writable=(str(self.tree),),
                 readable=(str(self._files["SETUP"].parent.parent), str(self._files["PROMPT"])),
                 allow=(f"127.0.0.1:{facts['LISTED']}",) if attempt.allow else (),
-                wall_s=20.0,
+                wall_s=120.0,
+                tail_bytes=_WHOLE_BYTES,
             )
             outcome = self.sandbox.run(job)
             found = list(self._escaped(mark, outcome, victim, before))
@@ -169,7 +176,7 @@ class World:
                 kept = path.read_bytes() if stat.S_ISREG(told.st_mode) else b""
                 digest = hashlib.sha256(kept).hexdigest()
                 found[str(path)] = f"{told.st_mode} {told.st_uid} {told.st_nlink} {told.st_mtime_ns} {digest}"
-        return found | {str(path): "" for path in Path("/dev/shm").glob("mark-*")}
+        return found | {str(path): "" for path in Path("/dev/shm").glob(f"{_MARK}*")}
 
     def _listeners(self) -> dict[str, str]:
         """Sockets of every kind that take whatever comes, and how they are reached."""
@@ -209,7 +216,7 @@ class World:
                 client, _ = server.accept()
                 # One that goes without waiting for an answer must not be the last.
                 with client, contextlib.suppress(OSError):
-                    client.settimeout(5)
+                    client.settimeout(20)
                     self._hear(client, once=True)
                     client.sendall(b"HTTP/1.0 200 OK\r\n\r\nwelcome\n")
         except OSError:
@@ -223,7 +230,7 @@ class World:
                 one.connect(address)  # type: ignore[arg-type]
                 one.sendall(last)
                 with self._news:
-                    assert self._news.wait_for(lambda last=last: last in self.heard, timeout=20), "a listener is gone"
+                    assert self._news.wait_for(lambda last=last: last in self.heard, timeout=120), "a listener is gone"
 
     def _hear(self, one: socket.socket, *, once: bool = False) -> None:
         try:
