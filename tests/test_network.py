@@ -93,7 +93,8 @@ class Room:
 @pytest.fixture(scope="module")
 def cell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
     """`os-native` without limits, opened once for all tests."""
-    work = tmp_path_factory.mktemp("work")
+    work = tmp_path_factory.mktemp("cell") / "work"
+    work.mkdir()
     with room("os-native", work) as made:
         yield Room(made, str(work))
 
