@@ -116,16 +116,11 @@ def test_a_run_that_fills_the_disk_is_ended_and_the_next_may_gather(backend: str
         assert run(sandbox, tmp_path / "work", "sleep 600").reason == "disk limit of 4 MiB reached"
 
 
-def test_a_run_that_writes_too_many_files_is_ended(backend: str, tmp_path: Path) -> None:
-    with opened(backend, disk_limit_mb=0, disk_limit_files=500) as sandbox:
+@needs("bwrap")
+def test_a_run_that_writes_too_many_files_is_ended(tmp_path: Path) -> None:
+    with opened("os-native", disk_limit_mb=0, disk_limit_files=500) as sandbox:
         many = run(sandbox, tmp_path / "work", "seq 600 | xargs touch; exec sleep 600")
         assert many.reason == "disk limit of 500 files reached"
-
-
-def test_deleted_files_that_stay_open_count(backend: str, tmp_path: Path) -> None:
-    with opened(backend, disk_limit_mb=4) as sandbox:
-        hidden = run(sandbox, tmp_path / "work", "exec 3>a; rm a; head -c 6M /dev/zero >&3; exec sleep 600")
-        assert hidden.reason == "disk limit of 4 MiB reached"
 
 
 def test_without_a_limit_nothing_is_looked_at(backend: str, tmp_path: Path) -> None:

@@ -308,10 +308,12 @@ def test_nothing_is_left_of_a_run(cell: Room, port: int) -> None:
         return all(now <= then for now, then in zip(held(), most, strict=True))
 
     assert cell.shell("true", "localhost:1").ok
+    stop = StopEvent()
     before = held()
     connect = "exec 3<>/dev/tcp/127.0.0.1/3128; echo connected"
-    for script, ending in ((connect, Ending.EXITED), (f"{connect}; sleep 600", Ending.SILENT)):
-        outcome = cell.run("bash", "-c", script, allow=("localhost:1", "localhost:2"), silence_s=10.0)
+    for script, told, ending in ((connect, None, Ending.EXITED), (f"{connect}; sleep 600", stop, Ending.STOPPED)):
+        job = Job(argv=("bash", "-c", script), cwd="/", allow=("localhost:1", "localhost:2"), wall_s=600.0)
+        outcome = cell.sandbox.run(job, on_output=lambda _, told=told: told and told.set(), stop=told)
         assert (outcome.ending, outcome.tail) == (ending, "connected\n")
         assert no_more_than(before)
     assert cell.shell("true", "not an entry").ending is Ending.NOT_STARTED
