@@ -68,7 +68,7 @@ prompt_args = ["-c", {json.dumps(script)}, "agent", "{{prompt}}"]
             input=stdin,
             capture_output=True,
             text=True,
-            timeout=90,
+            timeout=300,
         )
         found = Ran(args, ran.returncode, ran.stdout, ran.stderr)
         assert code is None or found.code == code, found.told()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import pytest
 from tests.requirements import IMAGE, needs
 from thrum.config import SandboxConfig
 from thrum.job import Ending, Job, Outcome
-from thrum.sandbox import Sandbox, open_sandbox, sweep
+from thrum.sandbox import Sandbox, open_sandbox
 from thrum.sandbox.disk import Count, Usage, space_of
 
 MIB = 1 << 20
@@ -90,9 +89,8 @@ def test_what_is_not_there_is_nothing(tmp_path: Path) -> None:
 
 
 @pytest.fixture(params=[pytest.param("os-native", marks=needs("bwrap")), pytest.param("docker", marks=needs("docker"))])
-def backend(request: pytest.FixtureRequest) -> Iterator[str]:
-    yield request.param
-    sweep("test-disk-")
+def backend(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
 def opened(backend: str, **limits: Any) -> Sandbox:
@@ -104,30 +102,25 @@ def run(sandbox: Sandbox, work: Path, script: str) -> Outcome:
     work.mkdir(exist_ok=True)
     if sandbox.uid is not None:
         os.chown(work, sandbox.uid, sandbox.uid)
-    return sandbox.run(Job(argv=("sh", "-c", script), cwd=str(work), writable=(str(work),), wall_s=60))
+    return sandbox.run(Job(argv=("sh", "-c", script), cwd=str(work), writable=(str(work),), wall_s=300))
 
 
 def test_a_run_that_fills_the_disk_is_ended_and_the_next_may_gather(backend: str, tmp_path: Path) -> None:
     with opened(backend, disk_limit_mb=4) as sandbox:
         assert sandbox.describe()["limits"]["disk"] == "looked at in intervals: 4 MiB, 1000000 files"
-        full = run(sandbox, tmp_path / "work", "trap '' TERM; head -c 6M /dev/zero >a; exec sleep 60")
+        full = run(sandbox, tmp_path / "work", "trap '' TERM; head -c 6M /dev/zero >a; exec sleep 600")
         assert (full.ending, full.exit_code, full.signal) == (Ending.EXITED, None, 9)
         assert (full.reason, full.limit) == ("disk limit of 4 MiB reached", "disk_limit_mb")
         gathering = run(sandbox, tmp_path / "work", "head -c 100K /dev/zero >b; sleep 1.5")
         assert gathering.ok, gathering
-        assert run(sandbox, tmp_path / "work", "sleep 60").reason == "disk limit of 4 MiB reached"
+        assert run(sandbox, tmp_path / "work", "sleep 600").reason == "disk limit of 4 MiB reached"
 
 
-def test_a_run_that_writes_too_many_files_is_ended(backend: str, tmp_path: Path) -> None:
-    with opened(backend, disk_limit_mb=0, disk_limit_files=500) as sandbox:
-        many = run(sandbox, tmp_path / "work", "seq 600 | xargs touch; exec sleep 60")
+@needs("bwrap")
+def test_a_run_that_writes_too_many_files_is_ended(tmp_path: Path) -> None:
+    with opened("os-native", disk_limit_mb=0, disk_limit_files=500) as sandbox:
+        many = run(sandbox, tmp_path / "work", "seq 600 | xargs touch; exec sleep 600")
         assert (many.reason, many.limit) == ("disk limit of 500 files reached", "disk_limit_files")
-
-
-def test_deleted_files_that_stay_open_count(backend: str, tmp_path: Path) -> None:
-    with opened(backend, disk_limit_mb=4) as sandbox:
-        hidden = run(sandbox, tmp_path / "work", "exec 3>a; rm a; head -c 6M /dev/zero >&3; exec sleep 60")
-        assert hidden.reason == "disk limit of 4 MiB reached"
 
 
 def test_without_a_limit_nothing_is_looked_at(backend: str, tmp_path: Path) -> None:

@@ -56,7 +56,7 @@ def named(attempts: Sequence[Attempt]) -> pytest.MarkDecorator:
 @pytest.fixture(scope="module", autouse=True)
 def _no_litter() -> Iterator[None]:
     yield
-    sweep(f"test-escapes-{os.getpid()}")
+    sweep(f"test-escapes-{os.getpid()}-")
 
 
 # --- The page ---------------------------------------------------------------------------------------------------------
@@ -137,15 +137,6 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place
 
 
-@pytest.fixture
-def root(place: Path) -> Path:
-    """A folder of a test's own there."""
-    root = place / secrets.token_hex(4)
-    root.mkdir()
-    root.chmod(0o777)
-    return root
-
-
 @pytest.fixture(scope="module", params=[NATIVE, DOCKER, "none"])
 def walls(request: pytest.FixtureRequest, place: Path) -> Iterator[Sandbox]:
     """Any sandbox that shows all around the source, for reading."""
@@ -155,33 +146,41 @@ def walls(request: pytest.FixtureRequest, place: Path) -> Iterator[Sandbox]:
         yield sandbox
 
 
+@pytest.fixture(scope="module")
+def planted(walls: Sandbox, place: Path) -> Planted:
+    return Planted(place / secrets.token_hex(4), walls)
+
+
 @named(PLANTING)
 def test_what_is_planted_in_a_clone_does_not_get_out(
-    walls: Sandbox, attempt: Planting, root: Path, monkeypatch: pytest.MonkeyPatch
+    planted: Planted, attempt: Planting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(workspace, "LONG_WALL_S", 5.0)
-    planted = Planted(root, walls)
+    monkeypatch.setattr(workspace, "LONG_WALL_S", 120.0)
     outcome = planted.plant(attempt)
     assert outcome.ending is Ending.EXITED, outcome
-    if walls.name == "none" and attempt.none == "gets out":
+    if planted.sandbox.name == "none" and attempt.none == "gets out":
         assert list(planted.escaped()), outcome
         return
     told = planted.bring_in()
     assert not list(planted.escaped()), (outcome, told)
-    if walls.name != "docker":  # each start takes a while there, and what is done outside is the same
+    if planted.sandbox.name != "docker":  # each start takes a while there, and what is done outside is the same
         planted.workspace.prepare(planted.base)
         assert not list(planted.escaped()), outcome
-    planted.clear()
+
+
+@pytest.fixture(scope="module")
+def bare(place: Path) -> Iterator[Planted]:
+    """A clone without walls."""
+    with open_sandbox(SandboxConfig(backend="none"), name=f"test-escapes-{os.getpid()}-naive") as sandbox:
+        yield Planted(place / secrets.token_hex(4), sandbox)
 
 
 @named([one for one in PLANTING if one.naive])
-def test_where_git_is_simply_run_on_the_clone_it_does(attempt: Planting, root: Path) -> None:
-    with open_sandbox(SandboxConfig(backend="none"), name=f"test-escapes-{os.getpid()}-naive") as sandbox:
-        planted = Planted(root, sandbox)
-        outcome = planted.plant(attempt)
-        assert not list(planted.escaped()), outcome
-        planted.naively()
-        assert "the canary sang" in planted.escaped()
+def test_where_git_is_simply_run_on_the_clone_it_does(attempt: Planting, bare: Planted) -> None:
+    outcome = bare.plant(attempt)
+    assert not list(bare.escaped()), outcome
+    bare.naively()
+    assert "the canary sang" in bare.escaped()
 
 
 # --- Terminals --------------------------------------------------------------------------------------------------------

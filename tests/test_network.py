@@ -90,9 +90,10 @@ class Room:
         return outcome.tail
 
 
-@pytest.fixture
-def cell(tmp_path: Path) -> Iterator[Room]:
-    work = tmp_path / "work"
+@pytest.fixture(scope="module")
+def cell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
+    """`os-native` without limits, opened once for all tests."""
+    work = tmp_path_factory.mktemp("cell") / "work"
     work.mkdir()
     with room("os-native", work) as made:
         yield Room(made, str(work))
@@ -125,7 +126,7 @@ def fails(family, kind, *address):
             one.send(b"x")
             one.recv(1)
         except OSError as error:
-            assert time.monotonic() - began < 5, "it hung"
+            assert time.monotonic() - began < 15, "it hung"
             return errno.errorcode.get(error.errno, repr(error))
         return "REACHED"
 """
@@ -229,7 +230,7 @@ began = time.monotonic()
 try:
     socket.getaddrinfo("api.example.com", 443)
 except socket.gaierror:
-    print("no name", time.monotonic() - began < 5)
+    print("no name", time.monotonic() - began < 9)
 """
     with udp, abstract:
         told = cell.python(script, "api.example.com:443", "localhost:1").splitlines()
@@ -302,32 +303,40 @@ def test_nothing_is_left_of_a_run(cell: Room, port: int) -> None:
     def held() -> tuple[int, int]:
         return len(list(Path("/proc/self/fd").iterdir())), threading.active_count()
 
+    def no_more_than(most: tuple[int, int]) -> bool:
+        # What earlier tests left may end meanwhile.
+        return all(now <= then for now, then in zip(held(), most, strict=True))
+
     assert cell.shell("true", "localhost:1").ok
+    stop = StopEvent()
     before = held()
     connect = "exec 3<>/dev/tcp/127.0.0.1/3128; echo connected"
-    for script, ending in ((connect, Ending.EXITED), (f"{connect}; sleep 60", Ending.TIMED_OUT)):
-        outcome = cell.run("bash", "-c", script, allow=("localhost:1", "localhost:2"), wall_s=2.0)
+    for script, told, ending in ((connect, None, Ending.EXITED), (f"{connect}; sleep 600", stop, Ending.STOPPED)):
+        job = Job(argv=("bash", "-c", script), cwd="/", allow=("localhost:1", "localhost:2"), wall_s=600.0)
+        outcome = cell.sandbox.run(job, on_output=lambda _, told=told: told and told.set(), stop=told)
         assert (outcome.ending, outcome.tail) == (ending, "connected\n")
-        assert held() == before
+        assert no_more_than(before)
     assert cell.shell("true", "not an entry").ending is Ending.NOT_STARTED
     assert cell.run("true", allow=("localhost:1",), readable=("/no/such/path",)).ending is Ending.NOT_STARTED
-    assert held() == before
+    assert no_more_than(before)
 
 
 @needs("bwrap")
 def test_the_helper_is_gone_before_the_program_begins(cell: Room) -> None:
     seen: list[str] = []
-    job = Job(argv=("sh", "-c", "echo began; sleep 0.2"), cwd="/", allow=("localhost:1",))
+    stop = StopEvent()
+    job = Job(argv=("sh", "-c", "echo began; sleep 600"), cwd="/", allow=("localhost:1",), wall_s=600.0)
 
     def look(output: bytes) -> None:
         for entry in Path("/proc").iterdir():
-            if entry.name.isdecimal() and marks.mark_of(int(entry.name)):
+            if entry.name.isdecimal() and (marks.mark_of(int(entry.name)) or "").startswith(f"test-{os.getpid()}-"):
                 try:
                     seen.append((entry / "cmdline").read_text())
                 except OSError:
                     pass
+        stop.set()
 
-    assert cell.sandbox.run(job, on_output=look).ok
+    assert cell.sandbox.run(job, on_output=look, stop=stop).ending is Ending.STOPPED
     assert any("bwrap" in line for line in seen)
     assert not any("entrance" in line for line in seen)
 

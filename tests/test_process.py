@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from tests.waiting import until
 from thrum.errors import SandboxError
 from thrum.files import Printed
 from thrum.job import Ending, Job, Outcome
@@ -97,22 +98,24 @@ def test_an_endless_loop_meets_the_time_limit() -> None:
 
 def test_a_program_that_ignores_sigterm_is_killed_after_the_grace() -> None:
     began = time.monotonic()
-    outcome = run("trap '' TERM; echo ready; while :; do :; done", wall_s=0.5, grace_s=0.2)
+    outcome = run("trap '' TERM; echo ready; while :; do sleep 600; done", wall_s=2.0, grace_s=0.2)
     assert outcome.ending is Ending.TIMED_OUT
     assert outcome.tail == "ready\n"
-    assert 0.7 <= time.monotonic() - began < 10
+    assert 2.2 <= time.monotonic() - began < 120
 
 
 def test_a_program_gets_to_say_its_last_words() -> None:
-    outcome = run("trap 'echo bye; exit 0' TERM; echo hi; while :; do sleep 60 & wait; done", wall_s=0.3)
-    assert outcome.ending is Ending.TIMED_OUT
+    outcome = run(
+        "trap 'echo bye; exit 0' TERM; echo hi; while :; do sleep 60 & wait; done", silence_s=2.0, grace_s=60.0
+    )
+    assert outcome.ending is Ending.SILENT
     assert outcome.tail == "hi\nbye\n"
 
 
 def test_silence_is_counted_from_the_last_output() -> None:
-    outcome = run("for i in 1 2 3; do sleep 0.2; echo $i; done; sleep 60", silence_s=0.5)
+    outcome = run("for i in 1 2 3 4 5; do sleep 0.5; echo $i; done; sleep 600", silence_s=2.0)
     assert outcome.ending is Ending.SILENT
-    assert outcome.tail == "1\n2\n3\n"
+    assert outcome.tail == "1\n2\n3\n4\n5\n"
 
 
 def test_closing_the_output_is_silence() -> None:
@@ -128,30 +131,25 @@ def test_a_stranger_that_holds_the_pipe_does_not_hang_us() -> None:
         def clear(self, pid: int) -> None:
             pass
 
-    held = Lenient(argv=("/bin/sh", "-c", "sleep 5 & echo $!"), env={"PATH": os.defpath}, cwd="/")
+    held = Lenient(argv=("/bin/sh", "-c", "sleep 600 & echo $!"), env={"PATH": os.defpath}, cwd="/")
     outcome = process.run(held, job())
     os.kill(int(outcome.tail), signal.SIGKILL)
     assert outcome.ok
-    assert outcome.duration_s < 4
+    assert outcome.duration_s < 120
 
 
 def test_what_stays_in_the_process_group_is_killed() -> None:
     outcome = run("sleep 60 & echo $!")
     assert outcome.ok
-    pause = threading.Event()
-    for _ in range(500):
-        if not alive(int(outcome.tail)):
-            break
-        pause.wait(0.02)
-    assert not alive(int(outcome.tail))
+    until(lambda: not alive(int(outcome.tail)))
 
 
 @pytest.mark.parametrize("kind", [threading.Event, StopEvent])
 def test_a_stop_event_ends_the_run(kind: type[threading.Event]) -> None:
     stop = kind()
-    outcome = process.run(launch("echo ready; sleep 60"), job(), stop=stop, on_output=lambda _: stop.set())
+    outcome = process.run(launch("echo ready; sleep 600"), job(wall_s=600.0), stop=stop, on_output=lambda _: stop.set())
     assert (outcome.ending, outcome.tail) == (Ending.STOPPED, "ready\n")
-    assert outcome.duration_s < 30
+    assert outcome.duration_s < 120
 
 
 def test_a_stop_event_wakes_a_run_that_waits() -> None:

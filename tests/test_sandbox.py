@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 from tests.requirements import IMAGE, missing, needs
+from tests.waiting import until
 from thrum.config import SandboxConfig
 from thrum.errors import SandboxError
 from thrum.job import Ending, Job, Outcome
@@ -74,60 +75,62 @@ def with_work(sandbox: Sandbox, tmp_path: Path) -> Room:
     return Room(sandbox, work)
 
 
-@pytest.fixture(
-    params=[
-        "none",
-        pytest.param("os-native", marks=needs("bwrap")),
-        pytest.param("docker", marks=needs("docker")),
-    ]
-)
-def room(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Room]:
-    """Each sandbox without limits that need control groups."""
-    if request.param == "docker":
-        yield with_work(request.getfixturevalue("docker"), tmp_path)
-        return
-    room = make_room(tmp_path, replace(BARELY, backend=request.param))
-    with room.sandbox:
-        yield room
+def kept(config: SandboxConfig) -> Iterator[Sandbox]:
+    """Opened once for all tests, as for all jobs of its owner: each time takes as long as a run."""
+    with open_sandbox(config, name=new_name()) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture(scope="module")
+def none() -> Iterator[Sandbox]:
+    yield from kept(replace(BARELY, backend="none"))
+
+
+@pytest.fixture(scope="module")
+def native() -> Iterator[Sandbox]:
+    yield from kept(BARELY)
 
 
 @pytest.fixture(scope="module")
 def docker() -> Iterator[Sandbox]:
-    """`docker`, opened once for all tests: that takes as long as a run."""
-    with open_sandbox(replace(BARELY, backend="docker", image=IMAGE), name=new_name()) as sandbox:
-        yield sandbox
+    yield from kept(replace(BARELY, backend="docker", image=IMAGE))
+
+
+@pytest.fixture(scope="module")
+def unlimited() -> Iterator[Sandbox]:
+    yield from kept(UNLIMITED)
+
+
+@pytest.fixture(scope="module")
+def tight() -> Iterator[Sandbox]:
+    yield from kept(LIMITED)
+
+
+@pytest.fixture(
+    params=["none", pytest.param("native", marks=needs("bwrap")), pytest.param("docker", marks=needs("docker"))]
+)
+def room(request: pytest.FixtureRequest, tmp_path: Path) -> Room:
+    """Each sandbox without limits that need control groups."""
+    return with_work(request.getfixturevalue(request.param), tmp_path)
 
 
 @pytest.fixture
-def cell(tmp_path: Path) -> Iterator[Room]:
+def cell(unlimited: Sandbox, tmp_path: Path) -> Room:
     """`os-native` without limits."""
-    room = make_room(tmp_path, UNLIMITED)
-    with room.sandbox:
-        yield room
+    return with_work(unlimited, tmp_path)
 
 
 @pytest.fixture
-def limited(tmp_path: Path) -> Iterator[Room]:
+def limited(tight: Sandbox, tmp_path: Path) -> Room:
     """`os-native` with tight limits."""
-    room = make_room(tmp_path, LIMITED)
-    with room.sandbox:
-        yield room
+    return with_work(tight, tmp_path)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _no_litter() -> Iterator[None]:
     yield
-    sweep("test-")
-
-
-def until(condition: Callable[[], object], deadline_s: float = 30.0) -> None:
-    """Wait until the condition holds."""
-    pause = threading.Event()
-    for _ in range(int(deadline_s / 0.02)):
-        if condition():
-            return
-        pause.wait(0.02)
-    raise AssertionError("it did not come true in time")
+    # Those of this process alone: tests may run in several at once.
+    sweep(f"test-{os.getpid()}-")
 
 
 def processes_with(text: str) -> list[int]:
@@ -326,11 +329,12 @@ def killed_owner(room: Room, name: str) -> str:
     token = f"60.{secrets.randbelow(10**9)}"
     argv = [sys.executable, "-c", OWNER, room.sandbox.name, name, str(room.work), token]
     owner = subprocess.Popen(argv, stderr=subprocess.DEVNULL, cwd=Path(__file__).parent.parent)
-    until(lambda: (room.work / "started").exists() or owner.poll() is not None)
+    looked_for = f"sleep\0{token}"
+    until(lambda: len(processes_with(looked_for)) == 2 or owner.poll() is not None)
     assert owner.poll() is None
     owner.kill()
     owner.wait()
-    return f"sleep\0{token}"
+    return looked_for
 
 
 @needs("bwrap")

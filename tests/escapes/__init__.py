@@ -35,7 +35,7 @@ class Filling(Attempt):
     none: In = "not tried"
     ends: str = ""
     """A pattern of the outcome's reason; empty for a program that ends by itself with code 0."""
-    wall_s: float = 20.0
+    wall_s: float = 120.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,7 +24,7 @@ _TIME = r"ended after [\d.]+ s, its time limit"
 FILLING = (
     Filling(
         name="fork without end",
-        script="f() { f | f & }; f; sleep 60 & wait; exec sleep 60",
+        script="f() { f | f & }; f; sleep 600 & wait; exec sleep 600",
         ends=rf"{_TIME}|limit of 64 processes reached.*|killed by .*|exit code .*",
         wall_s=4,
     ),
@@ -42,7 +42,7 @@ FILLING = (
     ),
     Filling(
         name="fill the memory by many processes",
-        script="for i in 1 2 3 4 5 6; do python3 -c 'import time; x = b\"x\" * (40 << 20); time.sleep(60)' & done; for i in 1 2 3 4 5 6; do wait -n || exit 9; done 2>/dev/null || wait",
+        script="for i in 1 2 3 4 5 6; do python3 -c 'import time; x = b\"x\" * (40 << 20); time.sleep(600)' & done; for i in 1 2 3 4 5 6; do wait -n || exit 9; done 2>/dev/null || wait",
         ends=rf"{_MEMORY}|{_TIME}",
         wall_s=8,
     ),
@@ -66,12 +66,12 @@ FILLING = (
     ),
     Filling(
         name="fill the disk by many files",
-        script="for i in 1 2 3 4 5 6 7 8; do head -c 7M /dev/zero >$i; done; exec sleep 60",
+        script="for i in 1 2 3 4 5 6 7 8; do head -c 7M /dev/zero >$i; done; exec sleep 600",
         ends=_DISK,
     ),
     Filling(
         name="fill the disk by files that are deleted but open",
-        script='for i in 3 4 5 6 7 8 9; do eval "exec $i>f; rm f; head -c 7M /dev/zero >&$i"; done; exec sleep 60',
+        script='for i in 3 4 5 6 7 8 9; do eval "exec $i>f; rm f; head -c 7M /dev/zero >&$i"; done; exec sleep 600',
         ends=_DISK,
     ),
     Filling(
@@ -82,24 +82,24 @@ for _ in range(600):
     os.chdir("d" * 20)
 for i in range(8):
     with open(str(i), "wb") as file: file.write(b"x" * (7 << 20))
-import time; time.sleep(60)
+import time; time.sleep(600)
 """,
         python=True,
         ends=_DISK,
     ),
     Filling(
         name="use up the inodes by empty files",
-        script="mkdir i; cd i; seq 4000 | xargs touch; exec sleep 60",
+        script="mkdir i; cd i; seq 3200 | xargs touch; exec sleep 600",
         ends=_FILES,
     ),
     Filling(
         name="use up the inodes by links and pipes",
         script="""
 os.mkdir("i")
-for i in range(2000):
+for i in range(1600):
     os.mkfifo(f"i/{i}")
     os.symlink("/", f"i/{i}l")
-import time; time.sleep(60)
+import time; time.sleep(600)
 """,
         python=True,
         ends=_FILES,
@@ -107,10 +107,10 @@ import time; time.sleep(60)
     Filling(
         name="nest folders deeper than any path",
         script="""
-for _ in range(4000):
+for _ in range(3200):
     os.mkdir("d")
     os.chdir("d")
-import time; time.sleep(60)
+import time; time.sleep(600)
 """,
         python=True,
         ends=_FILES,
@@ -130,21 +130,21 @@ for i in range(100):
     ),
     Filling(
         name="print without end by a process in the background",
-        script="(tr '\\0' x </dev/zero &) ; exec sleep 60",
+        script="(tr '\\0' x </dev/zero &) ; exec sleep 600",
         ends="ended at 1000000 bytes of output, its limit",
     ),
     Filling(name="compute without end", script="while :; do :; done", ends=_TIME, wall_s=2),
     Filling(
         name="ignore the order to end", script="trap '' TERM INT HUP; while :; do sleep 1; done", ends=_TIME, wall_s=1
     ),
-    Filling(name="stop itself", script="kill -STOP $$; exec sleep 60", ends=rf"{_TIME}|exit code 147", wall_s=1),
+    Filling(name="stop itself", script="kill -STOP $$; exec sleep 600", ends=rf"{_TIME}|exit code 147", wall_s=1),
     Filling(
         name="stop or kill what watches it inside",
-        script="for p in /proc/[0-9]*; do p=${p#/proc/}; [ $p = $$ ] || kill -STOP $p; done; kill -STOP 1; kill -9 1; exec sleep 60",
+        script="for p in /proc/[0-9]*; do p=${p#/proc/}; [ $p = $$ ] || kill -STOP $p; done; kill -STOP 1; kill -9 1; exec sleep 600",
         ends=rf"{_TIME}|killed by .*|the container ended.*",
         wall_s=2,
     ),
-    Filling(name="close its output and go on", script="exec >&- 2>&-; exec sleep 60", ends=_TIME, wall_s=1),
+    Filling(name="close its output and go on", script="exec >&- 2>&-; exec sleep 600", ends=_TIME, wall_s=1),
     Filling(
         name="use up descriptors",
         script="""

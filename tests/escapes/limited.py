@@ -51,7 +51,7 @@ def fill(sandbox: Sandbox, work: Path, attempt: Filling) -> tuple[Outcome, list[
 def _too_far(outcome: Outcome, work: Path, mark: str, attempt: Filling) -> Iterator[str]:
     if not re.fullmatch(attempt.ends, outcome.reason):
         yield f"it did not end as it should: {outcome.reason}"
-    if outcome.duration_s > attempt.wall_s + 15:
+    if outcome.duration_s > attempt.wall_s + 120:
         yield "it was not ended in time"
     if outlived(mark):
         yield "a process outlived its run"

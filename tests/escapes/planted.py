@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import secrets
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,10 +24,14 @@ NAIVELY = (("st",), ("add", "--all"), ("diff", "HEAD"), ("commit", "-qm", "x"), 
 
 
 class Planted:
-    """A source repository and a clone of it, with a canary outside."""
+    """A source repository and a clone of it, with a canary outside; put back as it was for each attempt."""
 
     def __init__(self, root: Path, sandbox: Sandbox) -> None:
+        root.mkdir()
+        root.chmod(0o777)
         self.sandbox = sandbox
+        self._root = root
+        self._kept = root.with_name(f"{root.name}-kept")
         self.source = make_repository(root / "source", {"file": "content\n", "folder/other": "other\n"})
         self.canary = root / "cage" / "canary"
         self.outside = root / "outside" / "target"
@@ -42,10 +47,13 @@ class Planted:
         self.workspace = Workspace(root / "slot", self.source, sandbox)
         self._out = root / "out"
         self._before = self._state()
+        self.workspace.prepare(self.base)
+        _copy(root, self._kept)
 
     def plant(self, attempt: Planting) -> Outcome:
         """Run the attempt as an agent in a fresh clone."""
-        self.workspace.prepare(self.base)
+        remove_tree(self._root)
+        _copy(self._kept, self._root)
         facts = {
             "SOURCE": self.source,
             "OBJECTS": self.source / ".git/objects",
@@ -61,7 +69,7 @@ class Planted:
             env={**{name: str(fact) for name, fact in facts.items()}, **trust},
             writable=(str(self.workspace.tree),),
             readable=self.workspace.readable,
-            wall_s=20.0,
+            wall_s=120.0,
         )
         return self.sandbox.run(job)
 
@@ -96,10 +104,6 @@ class Planted:
         if git(self.source, "fsck", "--strict", "--full", "--no-dangling", check=False):
             yield "the source is damaged"
 
-    def clear(self) -> None:
-        """Remove the clone, whatever it has become."""
-        remove_tree(self.workspace.directory)
-
     def _state(self) -> dict[str, str]:
         found = {}
         for parent, _, files in os.walk(self.source):
@@ -108,6 +112,11 @@ class Planted:
                 content = os.readlink(path).encode() if path.is_symlink() else path.read_bytes()
                 found[str(path.relative_to(self.source))] = hashlib.sha256(content).hexdigest()
         return found
+
+
+def _copy(source: Path, target: Path) -> None:
+    """With owners, modes and times."""
+    subprocess.run(("cp", "--archive", source, target), check=True)
 
 
 def _ours(path: str) -> bool:

@@ -30,10 +30,11 @@ PROCESSES = (
         script="os.setpriority(os.PRIO_PROCESS, int(env['VICTIM']), 19)\nsay()",
         python=True,
     ),
-    Attempt(name="leave a process in the background", script='sh -c "sleep 60; :" "$0" & :', none="held"),
+    Attempt(name="leave a process in the background", script='sh -c "sleep 600; :" "$0" & :', none="held"),
     Attempt(
         name="leave a process in a session of its own, forked twice, its environment cleared",
-        script='(env -i setsid sh -c "sleep 60; :" "$0" </dev/null >/dev/null 2>&1 &); sleep 0.3',
+        script='(env -i setsid sh -c ": >begun; sleep 600; :" "$0" </dev/null >/dev/null 2>&1 &); '
+        "until [ -e begun ]; do sleep 0.05; done; rm begun",
     ),
     Attempt(
         name="gain a better priority",

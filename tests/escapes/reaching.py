@@ -6,7 +6,7 @@ from tests.escapes import Attempt
 def _connect(family: str, kind: str, address: str) -> str:
     return f"""
 with socket.socket(socket.AF_{family}, socket.SOCK_{kind}) as one:
-    one.settimeout(5)
+    one.settimeout(20)
     one.connect({address})
     one.sendall(env["MARK"].encode())
 """
@@ -20,7 +20,7 @@ for text in ("CONNECT 127.0.0.1:{0} HTTP/1.1\\r\\nHost: 127.0.0.1:{1}\\r\\n\\r\\
              "GET http://127.0.0.1:{0}/{2} HTTP/1.1\\r\\nHost: 127.0.0.1:{1}\\r\\n\\r\\n",
              "GET http://127.0.0.1:{1}@127.0.0.1:{0}/{2} HTTP/1.1\\r\\nHost: 127.0.0.1:{1}\\r\\n\\r\\n",
              "CONNECT 127.0.0.1:{1}\\r\\nX: 127.0.0.1:{0} HTTP/1.1\\r\\nHost: 127.0.0.1:{0}\\r\\n\\r\\n"):
-    with socket.create_connection((proxy.hostname, proxy.port), timeout=5) as one:
+    with socket.create_connection((proxy.hostname, proxy.port), timeout=20) as one:
         one.sendall(text.format(env["PORT"], env["LISTED"], env["MARK"]).encode())
         one.recv(4096)
 """

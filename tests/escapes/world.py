@@ -10,6 +10,7 @@ import ctypes
 import hashlib
 import os
 import secrets
+import select
 import signal
 import socket
 import stat
@@ -21,9 +22,16 @@ from pathlib import Path
 
 from tests.escapes import Attempt
 from tests.requirements import IMAGE
+from tests.waiting import DEADLINE_S
 from thrum.config import SandboxConfig
 from thrum.job import Job, Outcome
 from thrum.sandbox import Sandbox, open_sandbox
+
+_MARK = f"mark-{os.getpid()}-"
+"""What attempts of this process leave has it in its name: other processes may be running tests, too."""
+
+_WHOLE_BYTES = 64 << 20
+"""Of the output all is looked at: on a machine with many processes a secret is not at the end of what they show."""
 
 PREAMBLE = """
 import ctypes, errno, os, socket, struct, sys
@@ -39,6 +47,9 @@ env = os.environ
 """
 """What python scripts may use. `call((x86_64, the others), ...)` is a system call, `done` or the name of its error."""
 
+_VICTIM = """trap 'echo here' USR1; echo here; while :; do sleep 600 & wait; done # "$0" """
+"""Says that it is there at its beginning, and whenever it is asked by a signal."""
+
 SHELL = 'say() { echo "got out: $MARK"; }\n'
 
 
@@ -50,7 +61,7 @@ class World:
         self.secret = f"secret-{secrets.token_hex(12)}"
         self.heard: list[bytes] = []
         self._news = threading.Condition()
-        self._doors: list[tuple[int, object]] = []
+        self._doors: list[tuple[socket.socket, object]] = []
         self._shared = Path("/dev/shm", f"thrum-escape-{secrets.token_hex(4)}")
         self._shared.write_text(self.secret)
         stack.callback(self._shared.unlink)
@@ -98,21 +109,29 @@ class World:
     def victim(self) -> Iterator[subprocess.Popen[bytes]]:
         """A process outside with the user id of jobs, with secrets in its environment, arguments and descriptors."""
         uid = self.sandbox.uid
-        argv = ("sh", "-c", 'while :; do sleep 600 & wait; done # "$0"', f"--key={self.secret}")
+        argv = ("sh", "-c", _VICTIM, f"--key={self.secret}")
         ids = {} if uid is None else {"user": uid, "group": uid, "extra_groups": ()}
         with self._files["TOKEN"].open("rb") as file:
             process = subprocess.Popen(
-                argv, stdin=file, cwd="/", env={"PATH": os.defpath, "KEY": self.secret}, start_new_session=True, **ids
+                argv,
+                stdin=file,
+                stdout=subprocess.PIPE,
+                bufsize=0,
+                cwd="/",
+                env={"PATH": os.defpath, "KEY": self.secret},
+                start_new_session=True,
+                **ids,
             )  # type: ignore[call-overload]
-        try:
-            yield process
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        with process:
+            try:
+                process.stdout.readline()
+                yield process
+            finally:
+                os.killpg(process.pid, signal.SIGKILL)
 
     def attempt(self, attempt: Attempt) -> tuple[Outcome, list[str]]:
         """Have it tried; how the run ended, and how it got out, if it did."""
-        mark = f"mark-{secrets.token_hex(6)}"
+        mark = f"{_MARK}{secrets.token_hex(6)}"
         head = PREAMBLE if attempt.python else SHELL
         argv = ("python3", "-c") if attempt.python else ("sh", "-c")
         with self.victim() as victim:
@@ -127,7 +146,8 @@ class World:
                 writable=(str(self.tree),),
                 readable=(str(self._files["SETUP"].parent.parent), str(self._files["PROMPT"])),
                 allow=(f"127.0.0.1:{facts['LISTED']}",) if attempt.allow else (),
-                wall_s=20.0,
+                wall_s=120.0,
+                tail_bytes=_WHOLE_BYTES,
             )
             outcome = self.sandbox.run(job)
             found = list(self._escaped(mark, outcome, victim, before))
@@ -149,7 +169,7 @@ class World:
         self._listened()
         if any(mark.encode() in one for one in self.heard):
             yield "a listener outside heard of it"
-        if victim.poll() is not None or _status(victim.pid, "State").startswith("T"):
+        if not _answers(victim):
             yield "a process outside was signalled"
         if outlived(mark):
             yield "a process outlived its run"
@@ -169,7 +189,7 @@ class World:
                 kept = path.read_bytes() if stat.S_ISREG(told.st_mode) else b""
                 digest = hashlib.sha256(kept).hexdigest()
                 found[str(path)] = f"{told.st_mode} {told.st_uid} {told.st_nlink} {told.st_mtime_ns} {digest}"
-        return found | {str(path): "" for path in Path("/dev/shm").glob("mark-*")}
+        return found | {str(path): "" for path in Path("/dev/shm").glob(f"{_MARK}*")}
 
     def _listeners(self) -> dict[str, str]:
         """Sockets of every kind that take whatever comes, and how they are reached."""
@@ -185,6 +205,7 @@ class World:
             facts["PORT6"] = str(self._listen(socket.AF_INET6, ("::1", 0)).getsockname()[1])
         datagrams = self._stack.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
         datagrams.bind(("0.0.0.0", 0))
+        self._doors.append((datagrams, datagrams.getsockname()))
         facts["UDP"] = str(datagrams.getsockname()[1])
         threading.Thread(target=self._hear, args=(datagrams,), daemon=True).start()
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
@@ -199,7 +220,7 @@ class World:
         server = self._stack.enter_context(socket.socket(family, socket.SOCK_STREAM))
         server.bind(address)  # type: ignore[arg-type]
         server.listen()
-        self._doors.append((family, server.getsockname()))
+        self._doors.append((server, server.getsockname()))
         threading.Thread(target=self._take, args=(server,), daemon=True).start()
         return server
 
@@ -209,7 +230,7 @@ class World:
                 client, _ = server.accept()
                 # One that goes without waiting for an answer must not be the last.
                 with client, contextlib.suppress(OSError):
-                    client.settimeout(5)
+                    client.settimeout(20)
                     self._hear(client, once=True)
                     client.sendall(b"HTTP/1.0 200 OK\r\n\r\nwelcome\n")
         except OSError:
@@ -217,13 +238,15 @@ class World:
 
     def _listened(self) -> None:
         """Wait until each listener has taken in all that was sent before: they take one after the other."""
-        for family, address in self._doors:
+        for door, address in self._doors:
             last = f"last-{secrets.token_hex(6)}".encode()
-            with socket.socket(family, socket.SOCK_STREAM) as one:
+            with socket.socket(door.family, door.type) as one:
                 one.connect(address)  # type: ignore[arg-type]
                 one.sendall(last)
                 with self._news:
-                    assert self._news.wait_for(lambda last=last: last in self.heard, timeout=20), "a listener is gone"
+                    assert self._news.wait_for(lambda last=last: last in self.heard, timeout=DEADLINE_S), (
+                        "a listener is gone"
+                    )
 
     def _hear(self, one: socket.socket, *, once: bool = False) -> None:
         try:
@@ -248,6 +271,20 @@ class World:
         ctypes.memmove(address, self.secret.encode(), len(self.secret))
         library.shmdt(ctypes.c_void_p(address))
         return key
+
+
+def _answers(victim: subprocess.Popen[bytes]) -> bool:
+    """Whether it still goes on: a signal that it was sent before would be there before the one that asks it."""
+    if victim.poll() is None:
+        victim.send_signal(signal.SIGUSR1)
+    said = select.poll()
+    said.register(victim.stdout, select.POLLIN)  # type: ignore[arg-type]
+    for _ in range(int(DEADLINE_S / 0.05)):
+        if victim.poll() is not None or _status(victim.pid, "State").startswith("T"):
+            return False
+        if said.poll(50):
+            return True
+    raise AssertionError(f"it neither goes on nor is gone: {_status(victim.pid, 'State')}")
 
 
 def outlived(mark: str) -> list[int]:

@@ -10,7 +10,7 @@ Linux only. Which paths appear is decided in `thrum.sandbox.mounts`, which limit
 from __future__ import annotations
 
 import contextlib
-import glob
+import functools
 import logging
 import os
 import re
@@ -26,14 +26,13 @@ from typing import TYPE_CHECKING, Any, Self
 from thrum.config import SandboxConfig
 from thrum.errors import SandboxError
 from thrum.job import Ending, Job, Outcome
-from thrum.sandbox import marks, process, seccomp
+from thrum.sandbox import homes, marks, process, seccomp
 from thrum.sandbox.bubble import Bubble, Status
 from thrum.sandbox.cgroup import Group, Hits, Limits
 from thrum.sandbox.disk import Disk
 from thrum.sandbox.endings import ended_by_itself, limit_met, out_of_memory, too_many_processes
+from thrum.sandbox.etc import Etc
 from thrum.sandbox.mounts import (
-    ETC_DIRECTORIES,
-    ETC_FILES,
     SYSTEM,
     Access,
     Mount,
@@ -41,7 +40,7 @@ from thrum.sandbox.mounts import (
     parents,
     plan,
     refuse_private,
-    visible,
+    within,
 )
 from thrum.sandbox.programs import find_bubblewrap, find_setpriv
 
@@ -89,22 +88,26 @@ class Bubblewrap:
         self._bwrap, self._version = find_bubblewrap()
         self._setpriv = find_setpriv() if self.uid is not None else ""
         self._system = _system()
+        self._system_roots = tuple(map(os.path.realpath, SYSTEM))
         self._filter = seccomp.program(os.uname().machine)
         refuse_private(config.mount_paths, private)
         plan(readable=config.mount_paths, writable=(), private=private)
-        self._group = Group(
-            Limits(
-                memory_mb=config.memory_limit_mb,
-                cpus=config.cpu_limit,
-                pids=config.pids_limit and config.pids_limit + _BUBBLEWRAPS_OWN,
-            ),
-            name=name,
+        limits = Limits(
+            memory_mb=config.memory_limit_mb,
+            cpus=config.cpu_limit,
+            pids=config.pids_limit and config.pids_limit + _BUBBLEWRAPS_OWN,
         )
+        self._held = ExitStack()
         try:
+            self._group = Group(limits, name=name)
+            self._held.callback(self._group.close)
             if config.limits == "enforced":
                 self._group.demand()
             # With the group comes the lock on our name: whoever still bears our mark is a leftover.
             marks.sweep_exactly(name)
+            home = homes.make(name)
+            self._held.callback(homes.remove, home)
+            self._etc = Etc(home, _accounts(self.uid))
             self._try_out()
         except BaseException:
             self.close()
@@ -171,7 +174,7 @@ class Bubblewrap:
         return {"backend": self.name, "uid": self.uid, "limits": limits, "gaps": gaps}
 
     def close(self) -> None:
-        self._group.close()
+        self._held.close()
 
     def __enter__(self) -> Self:
         return self
@@ -195,11 +198,11 @@ class Bubblewrap:
             )
 
     def _roots(self, *more: str) -> tuple[str, ...]:
-        return tuple(os.path.realpath(path) for path in (*SYSTEM, *self._config.mount_paths, *more))
+        return (*self._system_roots, *map(os.path.realpath, (*self._config.mount_paths, *more)))
 
     def _path(self, roots: tuple[str, ...]) -> str:
-        entries = [entry for entry in os.environ.get("PATH", "").split(":") if os.path.isabs(entry)]
-        return ":".join(dict.fromkeys(entry for entry in entries if visible(entry, roots))) or _DEFAULT_PATH
+        entries = _entries(os.environ.get("PATH", ""))
+        return ":".join(entry for entry, real in entries.items() if within(real, roots)) or _DEFAULT_PATH
 
     def _outlet(self, job: Job) -> AbstractContextManager[Outlet | None]:
         if job.network or not job.allow:
@@ -218,12 +221,11 @@ class Bubblewrap:
         outlet: Outlet | None,
         stack: ExitStack,
     ) -> Bubble:
-        files = {name: _memory_file(name, text, stack) for name, text in self._etc_files(job).items()}
+        etc = self._etc.directory(network=job.network, places=(mount.path for mount in mounts))
         options = [
             *self._isolation(job),
             *self._system,
-            *("--dir", "/etc/ssl"),
-            *(part for name, fd in files.items() for part in ("--perms", "0444", "--file", str(fd), f"/etc/{name}")),
+            *("--ro-bind", etc, "/etc"),
             *_shown(mounts),
             *("--remount-ro", "/", "--chdir", job.cwd, "--clearenv"),
         ]
@@ -239,9 +241,10 @@ class Bubblewrap:
         loader = {name: value for name, value in environment.items() if _LOADER_VARIABLES.match(name)}
         early = environment if self.uid is None else environment.items() - loader.items()
         options += [part for name, value in dict(early).items() for part in ("--setenv", name, value)]
+        files = []
         if self._filter is not None:
-            files["filter"] = _memory_file("filter", self._filter, stack)
-            options += ["--seccomp", str(files["filter"])]
+            files.append(_memory_file("filter", self._filter, stack))
+            options += ["--seccomp", str(files[-1])]
         reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         stack.callback(os.close, reader)
         stack.callback(os.close, writer)
@@ -251,19 +254,19 @@ class Bubblewrap:
         if any("\0" in option for option in options):
             raise SandboxError("a path or variable holds a NUL character")
         # By descriptor: the environment may hold keys, and /proc/PID/cmdline is everybody's to read.
-        files["options"] = _memory_file("options", os.fsencode("\0".join([*options, ""])), stack)
+        files.append(_memory_file("options", os.fsencode("\0".join([*options, ""])), stack))
         status = Status(reader)
         watch = self._disk.watch(job.writable, lambda: status.init)
         return Bubble(
             argv=(
-                *(self._bwrap, "--args", str(files["options"]), "--"),
+                *(self._bwrap, "--args", str(files[-1]), "--"),
                 *self._drop(loader),
                 program,
                 *job.argv[1:],
             ),
             env={"PATH": _DEFAULT_PATH, marks.MARK: self._mark},
             cwd="/",
-            pass_fds=(*files.values(), writer, *((outlet.block,) if outlet else ())),
+            pass_fds=(*files, writer, *((outlet.block,) if outlet else ())),
             rlimits=self._rlimits(),
             oom_score=1000,
             output_owner=self.uid,
@@ -284,23 +287,6 @@ class Bubblewrap:
             # Counted over all sandboxes, as they share the user id; of an ordinary user it would count the desktop.
             limits += ((resource.RLIMIT_NPROC, self._config.pids_limit),)
         return limits
-
-    def _etc_files(self, job: Job) -> dict[str, bytes]:
-        """Files of /etc as copies: a mount of each would take longer than all the rest of a start."""
-        files = self._accounts()
-        for name in (*ETC_FILES, "resolv.conf") if job.network else ETC_FILES:
-            with contextlib.suppress(OSError), open(f"/etc/{name}", "rb") as file:
-                files[name] = file.read()
-        return files
-
-    def _accounts(self) -> dict[str, bytes]:
-        uid, gid = (UID, UID) if self.uid is not None else (os.getuid(), os.getgid())
-        nobody = "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
-        passwd = f"root:x:0:0:root:/root:/bin/sh\n{USER}:x:{uid}:{gid}:Thrum:{HOME}:/bin/sh\n{nobody}"
-        return {
-            "passwd": passwd.encode(),
-            "group": f"root:x:0:\n{USER}:x:{gid}:\nnogroup:x:65534:\n".encode(),
-        }
 
     def _isolation(self, job: Job) -> list[str]:
         options = ["--die-with-parent", "--new-session", "--unshare-pid", "--unshare-ipc", "--unshare-uts"]
@@ -345,28 +331,30 @@ class Bubblewrap:
         return outcome
 
 
+@functools.lru_cache(maxsize=8)
+def _entries(path: str) -> dict[str, str]:
+    """The absolute entries of a PATH, each with where its links lead: followed once, as that takes a while."""
+    return {entry: os.path.realpath(entry) for entry in path.split(":") if os.path.isabs(entry)}
+
+
+def _accounts(uid: int | None) -> dict[str, str]:
+    """Files of /etc that say who programs are, which is all that they are told of accounts."""
+    uid, gid = (uid, uid) if uid is not None else (os.getuid(), os.getgid())
+    nobody = "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
+    return {
+        "passwd": f"root:x:0:0:root:/root:/bin/sh\n{USER}:x:{uid}:{gid}:Thrum:{HOME}:/bin/sh\n{nobody}",
+        "group": f"root:x:0:\n{USER}:x:{gid}:\nnogroup:x:65534:\n",
+    }
+
+
 def _system() -> list[str]:
     """Options for what every sandbox has: the system's programs, read-only, and scratch space of its own."""
-    options = [
-        "--perms",
-        "0755",
-        "--tmpfs",
-        "/",
-        "--dir",
-        "/etc",
-        "--dir",
-        "/var",
-        "--symlink",
-        "/tmp",
-        "/var/tmp",
-    ]
+    options = ["--perms", "0755", "--tmpfs", "/", "--dir", "/var", "--symlink", "/tmp", "/var/tmp"]
     for path in SYSTEM:
         if os.path.islink(path):
             options += ["--symlink", os.readlink(path), path]
         elif os.path.isdir(path):
             options += ["--ro-bind", path, path]
-    etc = (path for pattern in ETC_DIRECTORIES for path in sorted(glob.glob(f"/etc/{pattern}")))
-    options += _shown(Mount(path=path, access=Access.READ) for path in etc)
     options += ["--proc", "/proc", "--dev", "/dev"]
     for scratch in ("/tmp", "/dev/shm", HOME):
         options += ["--perms", "1777", "--tmpfs", scratch]

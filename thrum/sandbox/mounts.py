@@ -16,29 +16,6 @@ from thrum.values import dataclass
 SYSTEM = ("/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32")
 """Directories that every sandbox shows, read-only."""
 
-ETC_FILES = (
-    "gai.conf",
-    "host.conf",
-    "hosts",
-    "inputrc",
-    "ld.so.cache",
-    "ld.so.conf",
-    "locale.alias",
-    "localtime",
-    "magic",
-    "mime.types",
-    "nsswitch.conf",
-    "ocamlfind.conf",
-    "os-release",
-    "protocols",
-    "services",
-    "shells",
-    "ssl/openssl.cnf",
-    "timezone",
-)
-ETC_DIRECTORIES = ("alternatives", "fonts", "java-*", "pki/ca-trust", "pki/tls", "ssl/certs")
-"""What programs need of /etc (the latter are patterns); accounts, private keys and services' settings stay out."""
-
 
 class Access(StrEnum):
     """How a path appears inside."""
@@ -102,7 +79,11 @@ def _checked(path: str) -> str:
 
 def visible(path: str, roots: Iterable[str]) -> bool:
     """Whether a host path, links followed, lies in one of the directories that are shown (links resolved)."""
-    real = os.path.realpath(path)
+    return within(os.path.realpath(path), roots)
+
+
+def within(real: str, roots: Iterable[str]) -> bool:
+    """Whether a path without links is one of the directories, or lies in one."""
     return any(real == root or real.startswith(root + os.sep) for root in roots)
 
 
