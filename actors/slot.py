@@ -207,7 +207,7 @@ class Slot:
             kept = self.directory / f"kept-{asked.task}-{asked.token}"
             if self._clone.exists():
                 os.replace(self._clone, kept)
-            return Harvest(head=""), f"the attempt's work is in {kept / 'tree'}: {words(error)}"
+            return Harvest(head=""), f"the attempt's work is in {kept}: {words(error)}"
 
     def _with_output(self, report: AttemptReported, journal: Journal) -> AttemptReported:
         """The report with what the agent printed, and what that says."""

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from tests.repositories import git
 from tests.requirements import needs
 from tests.slots import AFTER_IT, AGENTS, BEFORE_THE_AGENT, FIRST, FIRST_WORDS, LAST, REPORTED, WHILE_IT_RUNS, Bench
 from thrum.actors.slot import Slot
 from thrum.messages.attempts import AttemptReported
+from thrum.workspace import BEYOND_USE
 
 TASK = "one-2"
 WORK = {"committed.txt": TASK, "uncommitted.txt": TASK}
@@ -132,25 +135,32 @@ def test_in_a_sandbox_that_ends_with_its_worker_nothing_is_lost_either(tmp_path:
     assert files == WORK
 
 
-def test_work_that_cannot_be_taken_in_is_set_aside_and_not_cleared(bench: Bench) -> None:
-    bench.killed(bench.asked(TASK), "the agent has committed")
+@pytest.mark.parametrize("broken", ["", '[ "$1" = bundle ] && exit 1; exec {git} "$@"'], ids=["no git", "no bundle"])
+def test_work_that_cannot_be_taken_in_is_set_aside_and_not_cleared(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    bench.killed(bench.asked(TASK), "the agent leaves something uncommitted")
     slot = bench.slot()
     journal = slot.journal()
     assert journal is not None
-    real = os.environ["PATH"]
-    os.environ["PATH"] = str(bench.directory / "nothing")  # as where the machine lost its programs
-    try:
+    programs = bench.directory / "programs"
+    programs.mkdir()
+    if broken:
+        (programs / "git").write_text(f"#!/bin/sh\n{broken.format(git=shutil.which('git'))}\n")
+        (programs / "git").chmod(0o755)
+    with monkeypatch.context() as machine:
+        machine.setenv("PATH", f"{programs}:{os.environ['PATH']}" if broken else str(programs))
         report = slot.salvage(journal)
-    finally:
-        os.environ["PATH"] = real
         slot.close()
     assert (report.ending, report.bundle) == ("could-not-run", "")
-    kept = slot.directory / f"kept-{TASK}-1" / "tree"
+    kept = slot.directory / f"kept-{TASK}-1"
     assert str(kept) in report.reason
-    assert (kept / "committed.txt").read_text() == f"{TASK}\n"
+    assert (kept / "tree/uncommitted.txt").read_text() == f"{TASK}\n"
+    commits = kept / BEYOND_USE if broken else kept / "tree/.git"
+    assert git(bench.directory, f"--git-dir={commits}", "log", "-1", "--format=%s") == "By itself"
     clear(bench)
     assert bench.pinned(bench.run(bench.asked(TASK, 2))) == WORK
-    assert (kept / ".git").is_dir()
+    assert commits.is_dir()
 
 
 def test_the_middle_of_a_flood_is_dropped_and_its_verdict_is_read(

@@ -358,6 +358,25 @@ def test_work_in_a_ruined_clone_is_committed_as_it_lies(
     assert "beyond use" in found.reason or "objects" in mess
 
 
+def test_what_a_killed_harvest_left_does_not_hold_up_the_next_one(
+    workspace: Workspace,
+    repository: Repository,
+    place: Path,
+    base: str,
+    agent: Agent,
+    harvest: Harvester,
+    tmp_path: Path,
+) -> None:
+    workspace.prepare(base)
+    agent("echo 1 >one; git add one; git commit -qm 'By itself'")
+    first = harvest()
+    (tmp_path / "out/harvest.bundle.lock").write_text("half of a bundle")
+    (workspace.tree / ".git/refs/thrum/harvest.lock").touch()
+    second = harvest()
+    assert (second.head, second.reason) == (first.head, "")
+    assert git(place, "log", "-1", "--format=%s", imported(repository, second)) == "By itself"
+
+
 def test_no_change_is_no_bundle(workspace: Workspace, base: str, agent: Agent, harvest: Harvester) -> None:
     workspace.prepare(base)
     agent("touch src/f1.txt; git commit -q --allow-empty -m 'Done!'; echo x >x.log")

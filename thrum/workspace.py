@@ -36,6 +36,9 @@ CACHES = (
 """What runs of tests and linters leave, in gitignore's form: where it is neither tracked nor added on purpose it is
 nobody's work. Committed, most of it is protected: tools believe it without a look at its source."""
 
+BEYOND_USE = "git-beyond-use"
+"""Where the latest git directory lies that no harvest could be made with."""
+
 _BUNDLE = "harvest.bundle"
 
 _PREPARE = """
@@ -52,7 +55,7 @@ base=$1 start=$2 out=$3 objects=$4 config=$5 message=$6 leaves=$7
 git=.git
 [ -d $git ] && [ ! -L $git ] || exit 3
 find $git \\( -name '*.lock' -type f -o ! -type f ! -type d ! -type l \\) -exec rm -f {} +
-rm -rf "$out/harvest.bundle" $git/config $git/config.worktree $git/commondir $git/shallow \\
+rm -rf "$out/harvest.bundle" "$out/harvest.bundle.lock" $git/config $git/config.worktree $git/commondir $git/shallow \\
     $git/info $git/objects/info $git/refs/replace
 mkdir -p $git/refs $git/objects/info $git/info && printf %s "$leaves" >$git/info/exclude || exit 3
 printf %s "$config" >$git/config && printf '%s\\n' "$objects" >$git/objects/info/alternates || exit 3
@@ -150,6 +153,11 @@ class Workspace:
         they lie. New files that `.gitignore` excludes are not part of it, nor those that `CACHES` or a pattern of
         `leaves` (of the same form) does: what a program leaves beside its work.
 
+        change. Works whatever the program did to the clone, and after a harvest that was killed: locks that were left
+        are removed, a head that does not descend from `base` is squashed onto it, and if the git directory is beyond
+        use it is set aside, and the files are committed as they lie. New files that `.gitignore` excludes are not part
+        of it, nor those that a pattern of `leaves` (of the same form) does: what a program leaves beside its work.
+
         Raises:
             SandboxError: the sandbox, or git inside of it, is not there.
             GitError: the files could not be committed either.
@@ -161,6 +169,7 @@ class Workspace:
         outcome = self._gather(base, out, start or base, message, leaves)
         if outcome.exit_code == 3:
             reasons.append("its git directory was beyond use, so its files were committed as they lay")
+            self._set_git_dir_aside()
             self._write_git_dir(base)
             outcome = self._gather(base, out, start or base, message, leaves)
         self._demand(outcome, f"the work in {self.tree} could not be committed")
@@ -180,6 +189,13 @@ class Workspace:
     @property
     def _index(self) -> Path:
         return self._state / "index"
+
+    def _set_git_dir_aside(self) -> None:
+        """Keep the git directory that could not be used: the disk may be at fault, and its commits good."""
+        aside, git_dir = self.directory / BEYOND_USE, self.tree / ".git"
+        if not self.tree.is_symlink() and git_dir.is_dir() and not git_dir.is_symlink():
+            remove_tree(aside)
+            os.rename(git_dir, aside)
 
     def _write_git_dir(self, commit: str) -> None:
         """Replace whatever is at `tree/.git`, of which nothing may be believed, by a fresh git directory."""
