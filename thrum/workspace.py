@@ -148,15 +148,11 @@ class Workspace:
         """Commit what is uncommitted and write everything since `base` as a bundle into `out_dir`.
 
         `start` (a commit or tree, `base` if empty) is what the program started from: a tree that equals it is no
-        change. Works whatever the program did to the clone: locks that it left are removed, a head that does not
-        descend from `base` is squashed onto it, and if the git directory is beyond use the files are committed as
-        they lie. New files that `.gitignore` excludes are not part of it, nor those that `CACHES` or a pattern of
-        `leaves` (of the same form) does: what a program leaves beside its work.
-
         change. Works whatever the program did to the clone, and after a harvest that was killed: locks that were left
         are removed, a head that does not descend from `base` is squashed onto it, and if the git directory is beyond
         use it is set aside, and the files are committed as they lie. New files that `.gitignore` excludes are not part
-        of it, nor those that a pattern of `leaves` (of the same form) does: what a program leaves beside its work.
+        of it, nor those that `CACHES` or a pattern of `leaves` (of the same form) does: what a program leaves beside its
+        work.
 
         Raises:
             SandboxError: the sandbox, or git inside of it, is not there.
