@@ -270,10 +270,6 @@ def test_links_are_protected_by_what_they_are_and_told_in_the_order_of_the_files
     assert protected(change, Fence(always=("**/conftest.py",))) == ("conftest.py",)
 
 
-def test_what_a_secret_was_written_to_is_protected_whatever_is_told() -> None:
-    assert protected(changed("a.py", "b.py", leaks=("b.py",)), Fence()) == ("b.py",)
-
-
 def test_what_stood_there_and_what_is_new_are_told_apart() -> None:
     change = changed("a.py", "b.py", "c.txt", added=("b.py",))
     assert protected(change, Fence(standing=("*.py",))) == ("a.py",)

@@ -151,8 +151,8 @@ class Workspace:
         change. Works whatever the program did to the clone, and after a harvest that was killed: locks that were left
         are removed, a head that does not descend from `base` is squashed onto it, and if the git directory is beyond
         use it is set aside, and the files are committed as they lie. New files that `.gitignore` excludes are not part
-        of it, nor those that `CACHES` or a pattern of `leaves` (of the same form) does: what a program leaves beside its
-        work.
+        of it, nor those that `CACHES` or a pattern of `leaves` (of the same form) does: what a program leaves beside
+        its work.
 
         Raises:
             SandboxError: the sandbox, or git inside of it, is not there.
