@@ -43,14 +43,24 @@ def test_the_values_of_keys_and_of_variables_named_like_secrets_are_secrets() ->
             {**agent, "name": "b", "pass_env": ["GITHUB_TOKEN", "LANG"], "env": {"DB_PASSWORD": "written here"}},
         ],
         sandbox={
-            "pass_env": ["NPM_AUTH", "PGURL", "CARGO_HOME", "LC_MESSAGES"],
+            "pass_env": ["NPM_AUTH", "PGURL", "CARGO_HOME", "LC_MESSAGES", "AWS_SECRET", "SSH_AUTH_SOCK"],
             "env": {"KEYBOARD": "not a secret", "SIGNING_KEY": "the signing key"},
         },
         checks={"mine": {"command": "x", "env": {"API_SECRET": "of a check"}}},
     )
     environ = {"MY_MODEL": KEY, "GITHUB_TOKEN": "ghp-token-token", "LANG": "C.UTF-8-long", "NPM_AUTH": "n" * 9}
     environ |= {"PGURL": "postgres://u:p@h", "CARGO_HOME": "/home/somebody/.cargo", "LC_MESSAGES": "en_GB.UTF-8"}
-    expected = {"postgres://u:p@h", KEY, "ghp-token-token", "written here", "n" * 9, "the signing key", "of a check"}
+    environ |= {"AWS_SECRET": "/bPxRfiCY+KEY", "SSH_AUTH_SOCK": "/run/user/agent"}
+    expected = {
+        "/bPxRfiCY+KEY",
+        "postgres://u:p@h",
+        KEY,
+        "ghp-token-token",
+        "written here",
+        "n" * 9,
+        "the signing key",
+        "of a check",
+    }
     found = secrets(project, {**environ, "OTHER_TOKEN": "is not passed on"})
     assert set(found) == expected
     assert sorted(map(len, found), reverse=True) == [*map(len, found)]
@@ -138,7 +148,7 @@ def test_a_key_in_several_lines_is_known_in_base64() -> None:
 
 
 def test_many_backslashes_take_no_longer_for_it() -> None:
-    value = 'a\\\\\\\\\\\\"\\\\\\b-end'
+    value = "a" + "\\" * 30 + '"\\b-end'
     assert masked("a" + "\\" * 5000 + "b-end", [value]).endswith("b-end")
     assert masked(in_json(in_json(value)), [value]) == MASKED
 

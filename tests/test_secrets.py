@@ -168,6 +168,7 @@ def test_a_planted_secret_is_in_nothing_that_is_kept_or_shown_and_lands_on_a_wor
     assert git(project.repo, "log", "-1", "--format=%s", "main") == f"Plant {MASKED}"
 
 
+GREEN = """printf '<testsuite><testcase name="t"/></testsuite>' > report.xml"""
 STATEFUL = """#!/usr/bin/env python3
 import json, os, pathlib
 key = os.environ["ANTHROPIC_API_KEY"]
@@ -185,7 +186,7 @@ def test_what_a_setup_prints_and_what_a_program_writes_beside_its_output_show_no
     program.write_text(STATEFUL)
     program.chmod(0o755)
     setup = f'echo "$SIGNING_KEY"; test -e {tmp_path}/ready'
-    project = configured(tmp_path, f'preset = "mini-swe-agent"\ncommand = "{program}"', setup=setup, check="true")
+    project = configured(tmp_path, f'preset = "mini-swe-agent"\ncommand = "{program}"', setup=setup, check=GREEN)
     # Nothing is known of any secret when the task is added.
     task = project.add(f"Use {TOKEN}", "--description", f"and {KEY}")
     shown = {"added": project.command("task", "show", task, **VARIABLES).out}

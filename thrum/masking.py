@@ -46,6 +46,7 @@ _OPEN = re.compile(
     r"|GIT_(AUTHOR|COMMITTER)_(NAME|EMAIL|DATE)"
 )
 """Variables that hold nothing of that kind."""
+_OF_PATHS = re.compile(r"SOCK|ASKPASS|FILE|PATH|DIR|HOME", re.IGNORECASE)
 
 
 def secrets(project: Project, environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -68,7 +69,13 @@ def secrets(project: Project, environ: Mapping[str, str]) -> tuple[str, ...]:
 
 def _passed(environ: Mapping[str, str], names: Iterable[str]) -> set[str]:
     found = {name: environ[name] for name in names if name in environ}
-    return {value for name, value in found.items() if not (_OPEN.fullmatch(name) or value.startswith(("/", "~")))}
+    # A key in base64 can begin like a path.
+    return {
+        value
+        for name, value in found.items()
+        if not _OPEN.fullmatch(name)
+        and (not value.startswith(("/", "~")) or (_TELLING.search(name) and not _OF_PATHS.search(name)))
+    }
 
 
 def _telling(variables: Mapping[str, str]) -> set[str]:
