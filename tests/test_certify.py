@@ -20,8 +20,10 @@ from tests.repositories import make_repository
 from tests.requirements import needs
 from thrum.certification import SITUATIONS, Course, Result, Verdict
 from thrum.certification.ground import scripted_backend
+from thrum.certification.workers import Workers
 from thrum.config import BackendConfig, PipelineConfig, Project, SandboxConfig
 from thrum.detection.toolchain import mounts_for
+from thrum.messages.attempts import AttemptReported
 
 NAMES = [situation.name for situation in SITUATIONS]
 BY_NAME = {situation.name: situation for situation in SITUATIONS}
@@ -158,6 +160,22 @@ def test_a_worker_that_is_killed_is_no_worker_that_was_stopped(tmp_path: Path) -
     with Course(project("none"), playing_claude(tmp_path), limit_s=100) as course:
         result = course.result(replace(killed, kills=False))
     assert any("it was not lost with its worker, but stopped" in reason for reason in result.reasons)
+
+
+def test_an_acknowledgement_that_is_lost_does_not_hold_up_the_next_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # As where a worker is told to end before it has heard that its report is safe.
+    acknowledge, lost = Workers._acknowledge, []
+
+    def losing_the_first(workers: Workers, worker: str, report: AttemptReported) -> None:
+        if lost:
+            acknowledge(workers, worker, report)
+        lost.append(report.token)
+
+    monkeypatch.setattr(Workers, "_acknowledge", losing_the_first)
+    assert faults(results(playing_claude(tmp_path), "is-killed-and-resumed")) == {}
+    assert lost == [1, 1, 2]
 
 
 def test_a_program_that_is_not_there_is_told_in_each_situation() -> None:

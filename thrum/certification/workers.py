@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -24,6 +25,8 @@ REPO = "scratch"
 """The repository that they work on."""
 GRACE_S = 5.0
 """How long after its limit an attempt is stopped by us, should the sandbox not have done so."""
+UNHEARD_S = 60.0
+"""How long a worker that was told to end an attempt may take to report."""
 _LOOK_EVERY_S = 0.1
 _AGAIN_S = 1.0
 
@@ -77,10 +80,10 @@ class Workers:
         `take_in` is given the report while its bundle still lies there.
 
         Raises:
-            ThrumError: its process ends again and again as soon as it has begun.
+            ThrumError: its process ends again and again as soon as it has begun, or does not report.
         """
         crew, signed_at, report = Crew(told), None, None
-        stop_at = order.deadline + GRACE_S
+        stop_at, give_up_at = order.deadline + GRACE_S, math.inf
         try:
             while report is None:
                 now = time.monotonic()
@@ -92,16 +95,21 @@ class Workers:
                         stop_at = now
                 if now >= stop_at or self._ended.is_set():
                     self._dealer.send(told.name, StopAttempt(task=order.asked.task, token=order.asked.token))
-                    stop_at = now + _AGAIN_S
+                    stop_at, give_up_at = now + _AGAIN_S, min(give_up_at, now + UNHEARD_S)
+                if now >= give_up_at:
+                    raise ThrumError(f"{told.name} was told to end its attempt, and did not report in {UNHEARD_S:g} s")
                 if why := crew.ended().get(told.name):
                     raise ThrumError(why)
                 crew.see(told.name)
                 report = self._heard(told.name, order.asked)
             take_in(report)
-            self._dealer.send(told.name, AttemptAcknowledged(task=report.task, token=report.token))
+            self._acknowledge(told.name, report)
         finally:
             crew.close(stop=True)
         return report, None if signed_at is None else time.monotonic() - signed_at
+
+    def _acknowledge(self, worker: str, report: AttemptReported) -> None:
+        self._dealer.send(worker, AttemptAcknowledged(task=report.task, token=report.token))
 
     def _heard(self, worker: str, asked: RunAttempt) -> AttemptReported | None:
         """The report, once it has come; until then the worker is given its order if it has none."""
@@ -116,6 +124,9 @@ class Workers:
                     self._dealer.send(worker, asked, attempt=asked.token, ttl_s=10.0)
                 case AttemptReported() as told if (told.task, told.token) == (asked.task, asked.token):
                     report = told
+                case AttemptReported() as told:
+                    # Of the run before, if its worker ended before it heard that we have it: the slot must be free.
+                    self._acknowledge(worker, told)
                 case _:
                     pass
         return report
