@@ -603,6 +603,7 @@ def test_what_an_agent_says_in_json_does_not_explain_an_early_end() -> None:
 
 
 def test_lines_that_are_no_json_objects_are_passed_over() -> None:
+    assert objects('{"said":"one\u2028two\x85"}\r\n') == [{"said": "one\u2028two\x85"}]
     assert objects('x\n{"a":1}\n{"b":\n[1]\n"}"\n{}x\n{"c":2}') == [{"a": 1}, {"c": 2}]
 
 

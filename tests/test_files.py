@@ -14,6 +14,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -382,6 +383,27 @@ def test_the_longest_path_that_is_used_holds_a_socket_with_a_name_of_20(
         server.bind(str(directory / ("n" * 20)))
     monkeypatch.setattr(tempfile, "tempdir", str(short))
     assert runtime_directory(tmp_path, environ={"XDG_RUNTIME_DIR": str(longer)}).parent.parent == short
+
+
+def test_the_sockets_have_a_place_though_a_supervisor_that_ends_removes_it_just_now(
+    tmp_path: Path, short: Path
+) -> None:
+    environ = {"XDG_RUNTIME_DIR": str(short)}
+    directory = runtime_directory(tmp_path, environ=environ)
+    over = threading.Event()
+
+    def remove() -> None:
+        while not over.is_set():
+            with suppress(FileNotFoundError):
+                directory.rmdir()
+
+    remover = threading.Thread(target=remove)
+    remover.start()
+    try:
+        assert {runtime_directory(tmp_path, environ=environ) for _ in range(2000)} == {directory}
+    finally:
+        over.set()
+        remover.join()
 
 
 @pytest.mark.parametrize("level", ["thrum", "project"])

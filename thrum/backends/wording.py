@@ -92,7 +92,8 @@ def objects(output: str, *, end_chars: int = END_CHARS, naming: tuple[str, ...] 
     Only lines that have one of the texts of `naming` in them are looked at.
     """
     found = []
-    for line in output[-end_chars:].splitlines():
+    # A line of JSON may hold all that Python takes for the end of a line, but for this.
+    for line in output[-end_chars:].split("\n"):
         line = line.strip()
         if line.startswith("{") and line.endswith("}") and any(name in line for name in naming):
             try:

@@ -94,9 +94,13 @@ def _runtime_parents(environ: Mapping[str, str]) -> Iterator[Path]:
 
 
 def _make_private(directory: Path) -> None:
-    with suppress(FileExistsError):
-        directory.mkdir(mode=0o700)
-    status = directory.lstat()
+    status = None
+    while status is None:
+        with suppress(FileExistsError):
+            directory.mkdir(mode=0o700)
+        # A supervisor that ends removes the directory of its sockets: perhaps just now.
+        with suppress(FileNotFoundError):
+            status = directory.lstat()
     if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o077:
         raise RefusedError(
             f"{directory} must be a directory that only this user may enter, and it is not",
