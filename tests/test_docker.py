@@ -385,9 +385,11 @@ def started_owner(work: Path, name: str, script: str) -> subprocess.Popen[bytes]
     code = OWNER.replace("limits = dict(", f"limits = dict(image={IMAGE!r}, ")
     code = code.replace("script = f", f"script = {script!r}\n_ = f")
     argv = [sys.executable, "-c", code, "docker", name, str(work), "0"]
-    owner = subprocess.Popen(argv, stderr=subprocess.DEVNULL, cwd=SOURCE)
+    log = work.with_name(f"{name}.log")
+    with log.open("wb") as said:
+        owner = subprocess.Popen(argv, stderr=said, cwd=SOURCE)
     until(lambda: (work / "started").exists() or owner.poll() is not None)
-    assert owner.poll() is None
+    assert owner.poll() is None, log.read_text()
     return owner
 
 

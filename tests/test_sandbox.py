@@ -328,10 +328,12 @@ def killed_owner(room: Room, name: str) -> str:
     """What to look for in command lines, after the process that ran a job was killed in the middle of it."""
     token = f"60.{secrets.randbelow(10**9)}"
     argv = [sys.executable, "-c", OWNER, room.sandbox.name, name, str(room.work), token]
-    owner = subprocess.Popen(argv, stderr=subprocess.DEVNULL, cwd=Path(__file__).parent.parent)
+    log = room.work.with_name(f"{name}.log")
+    with log.open("wb") as said:
+        owner = subprocess.Popen(argv, stderr=said, cwd=Path(__file__).parent.parent)
     looked_for = f"sleep\0{token}"
     until(lambda: len(processes_with(looked_for)) == 2 or owner.poll() is not None)
-    assert owner.poll() is None
+    assert owner.poll() is None, log.read_text()
     owner.kill()
     owner.wait()
     return looked_for
