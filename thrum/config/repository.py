@@ -52,7 +52,7 @@ class RepoConfig:
     """Files whose content the result of `setup_cmd` depends on; empty means the well-known lock files."""
     setup_timeout_s: Limit = 1800.0
     claude_md: str = ""
-    """A file whose text goes into every prompt."""
+    """A file with what every agent is told of it."""
     safety_target: SafetyTarget = "Qm"
     host: str = ""
     """The host whose actors own this repository; empty means the one of `thrum up`. Its path holds there alone: from
