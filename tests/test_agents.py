@@ -23,7 +23,7 @@ from thrum.agents import (
     takes_system_prompt,
     wall_s,
 )
-from thrum.backends import Trouble
+from thrum.backends import Reading, Trouble
 from thrum.backends.generic import ARGUMENT_LIMIT_BYTES, Invocation
 from thrum.config import BackendConfig, BudgetConfig, PipelineConfig, Project, RoleConfig, RolesConfig, SandboxConfig
 from thrum.errors import ConfigError
@@ -198,6 +198,13 @@ NOTHING = (None, "", "", None)
 
 def test_output_without_anything_agreed_says_nothing() -> None:
     assert said_by("") == said_by("done\n{broken json\n") == said_by("[1]") == said_by("3") == NOTHING
+
+
+def test_however_many_spaces_an_agent_prints_its_word_is_read_at_once() -> None:
+    # Had each to be tried with each, this would take until long after the test's time limit.
+    spaces = " " * 1_000_000
+    text = f"THRUM: no-change-needed: there{spaces}it is{spaces}"
+    assert no_change(Reading(text=text)) == f"there{spaces}it is"
 
 
 def test_the_last_line_that_begins_with_the_mark_counts() -> None:

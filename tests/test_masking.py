@@ -222,6 +222,12 @@ def test_what_is_held_back_is_bounded(parts: list[str], cuts: list[int]) -> None
         assert len(held) <= min(len(taken.rpartition(b"\n")[2]), reach(KNOWN) - 1)
 
 
+def test_a_line_that_is_a_whole_file_of_escapes_is_looked_at_once() -> None:
+    # A look at the whole of it for each escape would take until long after the test's time limit.
+    line = "%41" * 3_000_000
+    assert masked(f"{line}\n{KEY}", [KEY]) == f"{line}\n{MASKED}"
+
+
 def test_a_line_that_has_ended_is_told_at_once() -> None:
     stream = MaskedStream([KEY])
     assert stream.feed(b"working sk-") == b""

@@ -23,7 +23,7 @@ from thrum.values import dataclass
 
 DEFAULT_WALL_S = 3600.0
 
-_NO_CHANGE = re.compile(rf"^{re.escape(NO_CHANGE_MARK)}[ \t]*(\S.*?)[ \t]*$", re.MULTILINE)
+_NO_CHANGE = re.compile(rf"^{re.escape(NO_CHANGE_MARK)}[ \t]*(\S.*)$", re.MULTILINE)
 _BY_ENDING = {
     Ending.TIMED_OUT: Failure.TIMED_OUT,
     Ending.SILENT: Failure.SILENT,
@@ -216,7 +216,7 @@ def no_change(reading: Reading) -> str:
     the mark does not begin a line.
     """
     reasons: list[str] = _NO_CHANGE.findall(plain_text(reading.text))
-    return reasons[-1] if reasons else ""
+    return reasons[-1].rstrip() if reasons else ""
 
 
 def provider_refused(backend: BackendConfig, refused: Iterable[str]) -> bool:

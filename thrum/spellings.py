@@ -67,7 +67,11 @@ class Spellings:
                 lines.add(line)
                 at = data.find(sign, line[1] + 1)
         for pattern in _ESCAPED_ALPHANUMERICS:
-            lines |= {line_at(data, found.start()) for found in pattern.finditer(data)}
+            at = 0
+            while found := pattern.search(data, at):
+                line = line_at(data, found.start())
+                lines.add(line)
+                at = line[1] + 1  # one look at each line: it may be all of a file
         return sorted(lines)
 
     @cached_property
