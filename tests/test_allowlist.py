@@ -190,6 +190,8 @@ def test_an_allow_list_is_read(tmp_path: Path) -> None:
         (f"{AGENT}allow = ['a.example', 'b.example:x']", "backends", "'b.example:x' has a port that is none"),
         (f"{AGENT}network = true\nallow = ['a.example']", "backends", "remove one of them"),
         ("[sandbox]\nallow = 'a.example'", "sandbox.allow", "must be a list"),
+        ("[sandbox]\nsetup_allow = ['https://a.example']", "sandbox.setup_allow", "leave the scheme"),
+        ("[sandbox]\nsetup_network = false\nsetup_allow = ['a.example']", "sandbox.setup_allow", "remove one of them"),
     ],
 )
 def test_a_wrong_allow_list_is_refused_by_its_key(tmp_path: Path, text: str, key: str, problem: str) -> None:
@@ -231,9 +233,13 @@ def remarks(sandbox: SandboxConfig, **settings: object) -> list[Finding]:
 
 
 def test_a_list_that_does_not_bind_is_remarked_upon() -> None:
-    found = remarks(SandboxConfig(backend="none", allow=("a.example",)), allow=("b.example",))
-    loose = [one for one in found if "does not bind" in one.text]
-    assert ["sandbox" in one.where for one in loose] == [True, False]
+    sandbox = SandboxConfig(backend="none", allow=("a.example",), setup_allow=("c.example",))
+    loose = [one for one in remarks(sandbox, allow=("b.example",)) if "does not bind" in one.text]
+    assert [one.where.partition(": ")[2] for one in loose] == [
+        "sandbox: allow",
+        "sandbox: setup_allow",
+        "backends coder: allow",
+    ]
     assert all(one.level == "warning" and "os-native" in one.remedy for one in loose)
     assert not any("does not bind" in one.text for one in remarks(SandboxConfig(allow=("a.example",))))
 

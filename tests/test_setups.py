@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.server
 import json
 import os
 import secrets
@@ -343,3 +344,48 @@ def test_a_change_that_breaks_the_setup_goes_back_to_its_agent_with_the_output_a
             assert "Check `lint`, `test` (no exit code, setup_cmd fails with this change" in setback["text"]
             assert setback["text"].count("no such package: greting==1") == 1
         assert git(system.repo(), "show", "main:requirements.txt") == "greeting==1"
+
+
+FETCH = """\
+import sys, urllib.error, urllib.request
+listed, other = sys.argv[1:]
+assert urllib.request.urlopen(f"http://127.0.0.1:{listed}/").status == 200
+try:
+    urllib.request.urlopen(f"http://127.0.0.1:{other}/")
+except urllib.error.HTTPError as error:
+    sys.exit(error.code != 403)
+sys.exit("what is not listed was reached")
+"""
+
+
+class Origin(http.server.BaseHTTPRequestHandler):
+    """Answers, and says nothing of it."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@needs("bwrap")
+def test_with_a_list_a_setup_reaches_what_is_on_it_and_nothing_else(tmp_path: Path) -> None:
+    make_repository(tmp_path / "repo", {"fetch.py": FETCH})
+    place = Place(tmp_path, "os-native")
+    servers = [http.server.ThreadingHTTPServer(("127.0.0.1", 0), Origin) for _ in range(2)]
+    try:
+        for server in servers:
+            threading.Thread(target=server.serve_forever, args=(0.01,)).start()
+        listed, other = (server.server_address[1] for server in servers)
+        place.config = replace(place.config, setup_network=True, setup_allow=(f"127.0.0.1:{listed}",))
+        place.repo = replace(place.repo, setup_cmd=f"/usr/bin/python3 fetch.py {listed} {other}")
+        place.user("agent").provide(git(place.path, "rev-parse", "main"))
+        place.repo = replace(place.repo, setup_cmd=f"/usr/bin/python3 fetch.py {other} {listed}")
+        with pytest.raises(ToolError, match="403"):
+            place.user("other").provide(git(place.path, "rev-parse", "main"))
+    finally:
+        place.close()
+        for server in servers:
+            server.shutdown()
+            server.server_close()

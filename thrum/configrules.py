@@ -88,6 +88,10 @@ def pipeline_faults(config: PipelineConfig, repos: Sequence[RepoConfig]) -> Iter
     yield from _variable_faults(config.sandbox.pass_env, ("sandbox", "pass_env"))
     yield from _variable_faults(tuple(config.sandbox.env), ("sandbox", "env"))
     yield from _allow_faults(config.sandbox.allow, config.sandbox.network, ("sandbox", "allow"))
+    yield from _allow_faults(config.sandbox.setup_allow, False, ("sandbox", "setup_allow"))
+    if config.sandbox.setup_allow and not config.sandbox.setup_network:
+        problem = "has no meaning beside setup_network = false, which closes the network to it; remove one of them"
+        yield RecordError(problem, path=("sandbox", "setup_allow"))
 
 
 def _name_faults(name: str, at: Path) -> Iterator[RecordError]:

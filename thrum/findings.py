@@ -259,14 +259,14 @@ def _sandbox(project: Project, exists: Callable[[str], bool]) -> Iterator[Findin
             text='backend = "none": agents, and the code they write, may do whatever you may do on this machine',
             remedy='Set backend = "os-native".',
         )
-        lists = [(sandbox.allow, where)]
-        lists += [(one.allow or (), f"{PIPELINE}: backends {one.name}") for one in project.pipeline.backends]
-        for allow, holder in lists:
+        lists = [(sandbox.allow, f"{where}: allow"), (sandbox.setup_allow, f"{where}: setup_allow")]
+        lists += [(one.allow or (), f"{PIPELINE}: backends {one.name}: allow") for one in project.pipeline.backends]
+        for allow, key in lists:
             if allow:
                 yield Finding(
                     level="warning",
-                    where=f"{holder}: allow",
-                    text="does not bind: without a sandbox agents reach the whole network",
+                    where=key,
+                    text="does not bind: without a sandbox the whole network is reached",
                     remedy='Set [sandbox] backend = "os-native".',
                 )
     if sandbox.limits == "best-effort":

@@ -144,7 +144,8 @@ class Setups:
             env={**self._config.variables(os.environ), "THRUM_SETUP": str(place)},
             writable=(str(workspace.tree), str(place)),
             readable=workspace.readable,
-            network=self._config.setup_network,
+            network=self._config.setup_network and not self._config.setup_allow,
+            allow=self._config.setup_allow,
             wall_s=self._repo.setup_timeout_s,
         )
         outcome = self._sandbox.run(job, stop=stop)

@@ -37,7 +37,10 @@ class SandboxConfig:
     a name, IPv6 in brackets. By a proxy that their environment names; all else fails at once. An address of loopback or
     a private network must be on the list itself, also where a name leads to it; `localhost:8080` is this machine's."""
     setup_network: bool = True
-    """Whether `setup_cmd` reaches the network."""
+    """Whether `setup_cmd` reaches the network. Where a change touches the files that decide on its result, it runs with
+    what the agent wrote, before a person has seen that."""
+    setup_allow: tuple[str, ...] = ()
+    """What of the network `setup_cmd` reaches, as in `allow`: the registries of your packages. Empty: all of it."""
     mount_paths: tuple[str, ...] = ()
     """Host paths that can be read inside, at the same place."""
     pass_env: tuple[str, ...] = ()

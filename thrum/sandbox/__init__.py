@@ -202,7 +202,7 @@ class NoSandbox:
             "a job can read and write whatever this user can, the network and the project's own files included",
             "memory, processor and process-count limits do not bind",
             "a process that leaves its session and clears its environment outlives its job",
-            *((_OPEN,) if config.allow else ()),
+            *((_OPEN,) if config.allow or config.setup_allow else ()),
         ]
         return {"backend": self.name, "uid": self.uid, "limits": limits, "gaps": gaps}
 

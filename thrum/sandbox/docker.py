@@ -81,7 +81,7 @@ class Docker:
     ) -> None:
         if not config.image:
             raise SandboxError("the sandbox 'docker' needs an image", remedy="set [sandbox] image")
-        if config.allow and os.geteuid() != 0:
+        if (config.allow or config.setup_allow) and os.geteuid() != 0:
             raise SandboxError(_ALLOW_NEEDS_ROOT, remedy=_ALLOW_REMEDY)
         self.uid: int | None = UID if os.geteuid() == 0 else None
         self._config = config
