@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -10,6 +11,9 @@ import pytest
 from hypothesis import settings
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# Some tests send hangups. Under nohup they would be ignored by us, and so by every program that we start.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # How long an example takes is the machine's affair. In continuous integration the examples are the same each time, so
 # that a change is judged by what it changed; everywhere else they are new ones.

@@ -229,9 +229,9 @@ def test_work_that_cannot_be_harvested_is_set_aside_and_named(tmp_path: Path) ->
         with Office(system) as office:
             task = office.add("Moves it away")
             view = office.until(task, "pending", waiting_for="operator")
-            kept = system.directory / f".thrum/work/one/slot-1/kept-{task}-1/tree"
+            kept = system.directory / f".thrum/work/one/slot-1/kept-{task}-1"
             assert str(kept) in view["reason"]
-            assert (kept / "done.txt").read_text() == f"{task}\n"
+            assert (kept / "tree/done.txt").read_text() == f"{task}\n"
             away.rename(repo)
             office.decide(RetryTask, task)
             view = office.until(task, "awaiting-approval")
