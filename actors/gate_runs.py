@@ -98,10 +98,11 @@ class _Run:
 class GateRuns:
     """Keeps every part asked for until it is answered, and puts the answers of a run together."""
 
-    def __init__(self, plans: dict[Gate, GatePlan], home: str = "") -> None:
-        """`home` is the repository whose plans these are."""
+    def __init__(self, plans: dict[Gate, GatePlan], home: str = "", life: str = "") -> None:
+        """`home` is the repository whose plans these are; `life` names this life of whoever asks."""
         self._plans = plans
         self._home = home
+        self._life = life
         self._runs: dict[str, _Run] = {}
         self.bases = Bases()
         self._lookings = 0
@@ -149,7 +150,8 @@ class GateRuns:
         chosen = (*looked.values(), *rehearsed.values())
         if chosen:
             self._lookings += 1
-            run, vector = f"preflight.{repo}/{self._lookings}", {repo: base}
+            # A gate actor that lives on answers a name that it knows from memory.
+            run, vector = f"preflight.{repo}/{self._life}/{self._lookings}", {repo: base}
             effect = i.RunChecks(task="", run=run, gate=Gate.QUALITY, attempt=0, commit=base, tree="", vector=vector)
             groups = [*([tuple(looked.values())] if looked else []), *((check,) for check in rehearsed.values())]
             parts = [

@@ -50,7 +50,7 @@ class Ledger:
         self._seq = loaded.last_seq
         self._next_number = loaded.next_number
         self._replies = Replies(loaded)
-        self._runs = GateRuns(setup.plans, setup.repo)
+        self._runs = GateRuns(setup.plans, setup.repo, epoch)
         self._notes: dict[str, tuple[str, str]] = {}
         self._importing: set[tuple[str, int]] = set()
         self._workers: dict[str, str] = {}

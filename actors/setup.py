@@ -50,14 +50,16 @@ def plan_of(project: Project, repo: RepoConfig, gate: Gate) -> GatePlan:
     required = requirement(project, repo, gate, Verdict.NOT_CONFIGURED)
     # All that a result depends on beside the commit: a change of any of it and the gate must run again to land.
     reruns = config.flaky_reruns if isinstance(config, QualityConfig) else 0
-    parts = [definition_digest(checks), required, project.pipeline.sandbox, repo.setup_cmd, repo.mount_paths, reruns]
+    fixture = config.fixture if isinstance(config, IntegrationConfig) else ""
+    made = [project.pipeline.sandbox, repo.setup_cmd, repo.setup_files, repo.mount_paths]
+    parts = [definition_digest(checks), required, *made, reruns, fixture]
     definition = hashlib.sha256(json.dumps(to_plain(parts), sort_keys=True).encode()).hexdigest()
     return GatePlan(
         checks=checks,
         unconfigured=unconfigured,
         definition=definition,
         forbidden="" if checks else required,
-        fixture=config.fixture if isinstance(config, IntegrationConfig) else "",
+        fixture=fixture,
         fail_fast=config.fail_fast,
         cheap_first=config.cheap_first,
         ratio=share(project, gate),

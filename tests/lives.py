@@ -16,7 +16,7 @@ from thrum.gate import CheckResult, Gate, GateResult, Verdict
 from thrum.globs import matched
 from thrum.pipeline import decide
 from thrum.pipeline.attempts import wants_slot
-from thrum.pipeline.draft import Decision, Rules, fold
+from thrum.pipeline.draft import Decision, Rules, flaky_tests, fold
 from thrum.records import from_plain, to_plain
 from thrum.task import ENDS, AttemptEnding, Event, State, Task, WaitingFor
 
@@ -122,6 +122,8 @@ def check_landing(task: Task, rules: Rules) -> None:
             and result.verdict in OPENED
         ]
         assert results, f"{gate} did not open for {candidate.tree}"
+    on_candidate = flaky_tests(result for result in task.gates if result.commit == candidate.commit)
+    assert all(set(on_candidate) <= set(approval.flaky) for approval in task.approvals)
     vectors = [result.vector for result in task.gates if result.gate is Gate.INTEGRATION and result.verdict in OPENED]
     assert candidate.vector in vectors
 
@@ -157,13 +159,13 @@ def ended(draw: Any, token: int) -> i.AttemptEnded:
 
 def gate_finished(draw: Any, effect: i.RunChecks) -> i.GateFinished:
     """A result of the run."""
-    verdict = draw(verdicts)
+    verdict, flaky = draw(verdicts), draw(st.sampled_from([(), ("t::a",)]))
     result = GateResult(
         gate=effect.gate,
         verdict=verdict,
         commit=effect.commit,
         tree=effect.tree,
-        checks=(CheckResult(name="test", verdict=verdict),),
+        checks=(CheckResult(name="test", verdict=verdict, flaky=flaky if verdict is Verdict.PASSED else ()),),
         definition=draw(st.sampled_from(["now"] * 5 + ["before"])),
         vector=effect.vector if effect.gate is Gate.INTEGRATION else {},
         share=1.0 if not effect.attempt else draw(st.sampled_from([1.0] * 4 + [0.5])),

@@ -16,7 +16,6 @@ from thrum.checks import (
     first_program,
     gate_checks,
     integration_set,
-    missing_tool,
     programs,
     requirement,
     sample,
@@ -27,6 +26,7 @@ from thrum.config import PipelineConfig, Project, RepoConfig
 from thrum.errors import RepositoryError, ThrumError
 from thrum.findings import Finding, Sighting, problems
 from thrum.gate import Artifact, Check, CheckResult, Gate, Obligations, Verdict
+from thrum.missing import missing_tool
 from thrum.records import from_plain
 
 
@@ -75,6 +75,14 @@ def test_other_names_of_built_in_checks_mean_the_same_commands() -> None:
         ("cargo_fmt", "fmt it", False),
     ]
     assert empty == ("cargo_clippy",)
+
+
+@pytest.mark.parametrize("proof", [{"theorems": ["A.b"]}, {"axioms": ["A.c"]}, {"rocq_project": "_CoqProject"}])
+def test_whatever_is_said_of_rocq_has_it_prove(proof: dict[str, Any]) -> None:
+    project = project_of({"name": "one", "proof": proof})
+    checks, empty = gate_checks(project, project.repos[0], Gate.PROOF)
+    assert [(check.name, check.prover) for check in checks] == [("proofs", "rocq")]
+    assert empty == ("verify",)
 
 
 def test_a_check_of_ones_own_brings_all_it_says() -> None:
@@ -263,15 +271,17 @@ def test_the_first_program_of_a_command_is_found_where_that_is_possible(command:
 @pytest.mark.parametrize(
     ("command", "code", "tail", "told"),
     [
-        ("python3 -m no_such -q", 1, "/usr/bin/python3: No module named no_such\n", "there is no module 'no_such'"),
-        (["py", "-m", "a.b"], 1, "py: Error while finding ... (ModuleNotFoundError: No module named 'a')\n", "'a.b'"),
+        ("python3 -m pytest -q", 1, "/usr/bin/python3: No module named pytest\n", "there is no module 'pytest'"),
+        (["py", "-m", "xdist.b"], 1, "py: Error ... (ModuleNotFoundError: No module named 'xdist')\n", "'xdist.b'"),
+        ("python3 -m venv x", 1, "python3: No module named venv\n", "there is no module 'venv'"),
+        ("python3 -m tally --self-test", 1, "/usr/bin/python3: No module named tally\n", ""),
         ("true; no-such", 127, "bash: line 1: no-such: command not found\n", "no-such: command not found"),
         ("sh ci/t.sh", 127, "ci/t.sh: 1: no-such: not found\n", "no-such: not found"),
         ("env -S x", 127, "env: ‘x’: No such file or directory\n", "x’: No such file"),
         ("x", 126, "bash: line 1: /opt/x: Permission denied\n", "/opt/x: Permission denied"),
         ("make", 127, "", "it ended with 127"),
         ("python3 -m pytest", 1, "E   ModuleNotFoundError: No module named 'numpy'\n", ""),
-        ("python3 -m no_such", 0, "No module named no_such\n", ""),
+        ("python3 -m pytest", 0, "No module named pytest\n", ""),
         ("./run", 127, "bash: line 1: ./run: No such file or directory\n", ""),
         ("sh ci/t.sh", 126, "sh: 1: ci/more: Permission denied\n", ""),
         ("false", 1, "x: command not found\n", ""),
@@ -326,6 +336,38 @@ def test_tests_that_are_not_expected_are_told() -> None:
     assert "expect_tests = false: test_cmd passes with its exit code alone, also where it ran no test" in told
     reported = FULL | {"expect_tests": False, "test_junit": "r.xml"}
     assert not [one for one in findings(project_of(reported, backends=[AGENT])) if "expect_tests" in one.text]
+
+
+@pytest.mark.parametrize(
+    ("setup", "itself"),
+    [
+        ('python3 -m venv "$THRUM_SETUP/v" && "$THRUM_SETUP/v/bin/pip" install .', True),
+        ("pip3 install -q -e '.[test]' pytest", True),
+        ("python3 -m pip install --editable=./sub", True),
+        ("uv pip install --system .", True),
+        ("make -C build && make DESTDIR=x install", True),
+        ("npm link", True),
+        ("npm install --global .", True),
+        (["cargo", "install", "--path", "cli", "--root", "x"], True),
+        ("poetry install", True),
+        ("uv sync --frozen", True),
+        ("python3 setup.py develop", True),
+        ("pip install -r ./requirements.txt -c ./constraints.txt pytest", False),
+        ("pip install --target . pytest", False),
+        ("pip install ./wheels/a-1.0-py3-none-any.whl", False),
+        ("poetry install --no-root", False),
+        ("uv sync --no-install-project", False),
+        ("npm ci --prefix .", False),
+        ("cargo install cargo-nextest", False),
+        ("make deps", False),
+        ("cp a.py . && pip install pytest", False),
+        ("", False),
+    ],
+)
+def test_a_setup_that_installs_the_repository_itself_is_warned_of(setup: Any, itself: bool) -> None:
+    found = findings(project_of(FULL | {"setup_cmd": setup}, backends=[AGENT]))
+    told = [one for one in found if "the code of the branch, not of the change" in one.text]
+    assert [one.level for one in told] == ["warning"] * itself
 
 
 def test_the_trouble_with_a_repository_is_passed_on() -> None:

@@ -128,10 +128,10 @@ def test_a_task_without_a_change_fails_and_blocks_those_that_need_it(project: Th
 
 
 def test_a_module_that_is_missing_is_the_operators_and_uses_up_no_retry(project: ThrumProject) -> None:
-    project.configure(repo='test_cmd = "python3 -m nonexistent_runner"')
+    project.configure(repo='test_cmd = "python3 -m behave"')
     task = project.add("Add a line")
     left = project.json("run", code=1)
-    assert "there is no module 'nonexistent_runner' for it" in left["operator"][task]
+    assert "there is no module 'behave' for it" in left["operator"][task]
     view = project.json("task", "show", task)
     assert (view["waiting_for"], view["retries"], view["gates"]) == ("operator", 0, [])
     assert not [attempt for attempt in view["attempts"] if attempt["head"]], "no agent began"

@@ -96,6 +96,10 @@ def step(extra: str) -> str:
         (repo("branch = 'a..b'"), "repo[0].branch", "no name of a branch", ""),
         (repo("branch = ''"), "repo[0].branch", "no name of a branch", ""),
         (repo("host = 'a b'"), "repo[0].host", "only letters", ""),
+        (repo("[repo.proof]\nsolver = './bin/z3'"), "repo[0].proof.solver", "neither a name on the PATH", ""),
+        (repo("[repo.proof]\ninterpreter = 'venv/bin/python'"), "repo[0].proof.interpreter", "neither a name", ""),
+        (repo("[repo.proof]\nsolver = ''"), "repo[0].proof.solver", "'' is neither a name", ""),
+        (repo("proofs_cmd = 'x'\n[repo.proof]\ntheorems = ['A.b']"), "repo[0].proof.rocq", "a proofs_cmd too", ""),
         (repo(name=""), "repo[0].name", "is empty", ""),
         (repo(name="a b"), "repo[0].name", "only letters", ""),
         (repo(name="a/b"), "repo[0].name", "only letters", ""),
@@ -241,6 +245,13 @@ def test_a_mistake_in_pipeline_toml_is_named(tmp_path: Path, text: str, key: str
     assert (error.file, error.key) == ("configs/pipeline.toml", key)
     assert problem in error.problem
     assert remedy in error.remedy
+
+
+@pytest.mark.parametrize("tool", ["python3", "/opt/z3/bin/z3", "$THRUM_SETUP/venv/bin/python"])
+def test_a_prover_may_be_named_by_name_or_whole_path_or_as_one_of_the_setup(tmp_path: Path, tool: str) -> None:
+    tools = f"[repo.proof]\nsolver = '{tool}'\ninterpreter = '{tool}'"
+    project = load(write(tmp_path, repos=repo(tools)))
+    assert (project.repos[0].proof.solver, project.repos[0].proof.interpreter) == (tool, tool)
 
 
 def test_a_missing_file_says_what_to_run(tmp_path: Path) -> None:

@@ -444,15 +444,17 @@ def rehearsed(house: House, command: str | tuple[str, ...]) -> CheckResult:
     return result
 
 
-@pytest.mark.parametrize("command", ["python3 -m no_such_runner", "true && no-such-program", "env no-such-program"])
+@pytest.mark.parametrize("command", ["python3 -m nose2", "true && no-such-program", "env no-such-program"])
 def test_what_fails_on_the_base_for_want_of_a_tool_could_not_run(house: House, command: str) -> None:
     result = rehearsed(house, command)
     assert result.verdict is COULD_NOT_RUN, result
-    assert "no_such_runner" in result.reason or "no-such-program" in result.reason
+    assert "nose2" in result.reason or "no-such-program" in result.reason
     assert house.check(command).verdict is not PASSED
 
 
-@pytest.mark.parametrize("command", ["exit 3", "./no-such-program", ("./no-such-program",), "sh no-such-script"])
+@pytest.mark.parametrize(
+    "command", ["exit 3", "python3 -m to_be_made", "./no-such-program", ("./no-such-program",), "sh no-such-script"]
+)
 def test_what_simply_fails_on_the_base_has_failed(house: House, command: str | tuple[str, ...]) -> None:
     assert rehearsed(house, command).verdict is FAILED
     assert rehearsed(house, "true").verdict is PASSED

@@ -9,6 +9,16 @@ import pytest
 
 from thrum import inputs as i
 from thrum.actors.gate_runs import ASK_AGAIN_S, GatePlan, GateRuns
+from thrum.actors.setup import plan_of
+from thrum.config import (
+    GatesConfig,
+    IntegrationConfig,
+    PipelineConfig,
+    Project,
+    RepoConfig,
+    SandboxConfig,
+    StepConfig,
+)
 from thrum.gate import Check, CheckResult, Gate, Obligations, Tally, Verdict
 from thrum.messages.gates import GateReported, RunGate
 
@@ -433,3 +443,29 @@ def test_a_gate_that_fails_fast_goes_on_after_a_flaky_failure_that_passed_again(
 def test_without_reruns_the_base_is_asked_once_and_a_flaky_failure_is_a_failure() -> None:
     _, again = flaky_runs((), reruns=0)
     assert again == []
+
+
+# --- What a result depends on ---------------------------------------------------------------------------------------
+
+
+def test_whatever_a_result_depends_on_beside_the_commit_is_a_part_of_its_gates_definition() -> None:
+    repo = RepoConfig(name="a", path="/a", setup_cmd="install", test_cmd="test")
+    step = StepConfig(repo="a", label="fuse", command="fuse {fixture}")
+
+    def definition(gate: Gate, *, fixture: str = "/f", sandbox: dict[str, Any] | None = None, **of_repo: Any) -> str:
+        gates = GatesConfig(integration=IntegrationConfig(fixture=fixture, steps=(step,)))
+        pipeline = PipelineConfig(gates=gates, sandbox=SandboxConfig(**(sandbox or {})))
+        changed = replace(repo, **of_repo)
+        return plan_of(Project(directory="/p", repos=(changed,), pipeline=pipeline), changed, gate).definition
+
+    told = [
+        definition(Gate.QUALITY),
+        definition(Gate.QUALITY, setup_files=("deps.lst",)),
+        definition(Gate.QUALITY, setup_cmd="install more"),
+        definition(Gate.QUALITY, sandbox={"setup_network": False}),
+        definition(Gate.QUALITY, mount_paths=("/opt/x",)),
+        definition(Gate.INTEGRATION),
+        definition(Gate.INTEGRATION, fixture="/g"),
+    ]
+    assert len(set(told)) == len(told)
+    assert definition(Gate.QUALITY, fixture="/g") == told[0], "the fixture is of no concern to the other gates"

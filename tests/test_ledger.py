@@ -298,6 +298,17 @@ def test_what_the_checks_lack_is_said_before_an_agent_costs_anything() -> None:
     assert [part.probe for part in desk.take(m.RunGate)] == [True], "it is looked for again"
 
 
+def test_each_life_of_the_actor_has_its_checks_looked_over_anew_under_names_of_its_own() -> None:
+    desk, id, asked = looked_over()
+    desk.restart()
+    prepared = i.AttemptPrepared(token=1, base="b", start="b", backend="agent", model="", prompt_digest="")
+    desk.complete(id, prepared)
+    desk.after(0.0)
+    [again] = desk.take(m.RunGate)
+    assert (again.probe, again.vector) == (asked.probe, asked.vector)
+    assert again.run != asked.run, "a gate actor that lived on would answer from memory"
+
+
 # --- Landing ------------------------------------------------------------------------------------------------------
 
 

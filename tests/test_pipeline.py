@@ -14,7 +14,7 @@ from thrum import inputs as i
 from thrum.errors import RefusedError, TransitionError
 from thrum.failures import Failure
 from thrum.fence import Fence
-from thrum.gate import Gate, Verdict
+from thrum.gate import CheckResult, Gate, Verdict
 from thrum.pipeline import decide
 from thrum.pipeline.draft import Rules
 from thrum.pipeline.moves import pause_after
@@ -321,6 +321,27 @@ def test_a_candidate_runs_the_gates_again_unless_they_passed_whole_on_its_very_t
                 ran.append(effect.gate)
         life.take(given)
     assert ran == [*again, Gate.INTEGRATION]
+
+
+def test_what_passed_on_the_candidate_only_when_run_again_is_seen_by_a_person_before_it_lands() -> None:
+    life = Life(RULES)
+    parked = []
+    for _ in range(60):
+        if life.task.state is State.MERGED:
+            break
+        given = next_step(life)
+        if isinstance(given, i.CandidateBuilt):
+            given = replace(given, tree="merged")
+        if isinstance(given, i.GateFinished) and life.task.candidate and given.result.gate is Gate.QUALITY:
+            again = CheckResult(name="test", verdict=Verdict.PASSED, flaky=("t::a",))
+            given = replace(given, result=replace(given.result, checks=(again,)))
+        life.take(given)
+        if life.task.state is State.AWAITING_APPROVAL and life.task.reason:
+            parked.append(life.task)
+    assert life.task.state is State.MERGED
+    [task] = parked
+    assert "passed only when run again: t::a" in task.reason
+    assert [check.flaky for result in task.gates for check in result.checks] == [("t::a",)], "it is shown"
 
 
 def landing() -> Life:

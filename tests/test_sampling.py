@@ -59,6 +59,7 @@ def test_of_a_pytest_run_its_tests_are_sampled_and_of_other_checks_some_of_them(
         ("cd a && python -m pytest -q | tee log", True),
         (("python", "-m", "pytest"), True),
         ("PYTHONPATH=src python -m pytest", False),
+        ("export PYTEST_PLUGINS=mine; pytest", False),
         ("make test", False),
         ("./run_pytests", False),
         ("cargo test --workspace", True),
@@ -125,6 +126,19 @@ def test_pytest_runs_just_the_chosen_tests(tmp_path: Path) -> None:
     assert result.share == len(expected) / 40 != SHARE[1]
 
 
+def test_a_share_of_pytest_has_the_path_and_the_plugins_that_its_check_sets(tmp_path: Path) -> None:
+    files = {
+        "src/tally.py": "",
+        "src/tally_plugin.py": "import pytest\n\n\n@pytest.fixture\ndef made():\n    return 1\n",
+        "test_it.py": "import tally\n" + "".join(f"def test_{n}(made): pass\n" for n in range(40)),
+    }
+    env = {"PYTHONPATH": "src", "PYTEST_PLUGINS": "tally_plugin"}
+    result = ran(tmp_path, files, f"{sys.executable} -m pytest -v -p no:cacheprovider", env=env)
+    assert result.verdict is Verdict.PASSED, result.tail
+    assert result.tests is not None
+    assert 0 < result.tests.run < 40
+
+
 def test_a_share_whose_tests_are_all_skipped_is_run_as_a_whole(tmp_path: Path) -> None:
     names = [f"test_it.py::test_{n}" for n in range(40)]
     out = chosen(names, *SHARE)
@@ -143,7 +157,7 @@ def test_a_suite_whose_tests_are_all_skipped_fails_as_a_share_too(tmp_path: Path
     assert (result.verdict, result.reason) == (Verdict.FAILED, "pytest ran no test")
 
 
-def ran(tmp_path: Path, files: dict[str, str], command: str) -> CheckResult:
+def ran(tmp_path: Path, files: dict[str, str], command: str, env: dict[str, str] | None = None) -> CheckResult:
     """What a share of the tests of these files says."""
     make_repository(tmp_path / "a", files)
     project = Project(
@@ -159,7 +173,7 @@ def ran(tmp_path: Path, files: dict[str, str], command: str) -> CheckResult:
         name="test",
         command=command,
         # A cargo that is rustup's looks there for the real one.
-        env={"RUSTUP_HOME": os.environ.get("RUSTUP_HOME", str(Path.home() / ".rustup"))},
+        env={"RUSTUP_HOME": os.environ.get("RUSTUP_HOME", str(Path.home() / ".rustup")), **(env or {})},
         repo="a",
         timeout_s=60.0,
         expect_tests=True,

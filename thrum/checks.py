@@ -10,7 +10,6 @@ import re
 import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
 from typing import Literal
 
 from thrum.config import GateConfig, IntegrationConfig, Project, RepoConfig, StepConfig
@@ -19,7 +18,6 @@ from thrum.gate import (
     ROCQ_COMPILERS,
     SETUP_PREFIX,
     Check,
-    CheckResult,
     Command,
     Gate,
     Obligations,
@@ -146,7 +144,8 @@ def samples_tests(check: Check) -> bool:
     if listing(check.command) is not None:
         return True
     text = check.command if isinstance(check.command, str) else " ".join(check.command)
-    return re.search(r"\bpytest\b", text) is not None and "PYTHONPATH=" not in text and "PYTHONPATH" not in check.env
+    # What the command sets itself would take the place of what we set.
+    return re.search(r"\bpytest\b", text) is not None and not re.search(r"\b(?:PYTHONPATH|PYTEST_PLUGINS)=", text)
 
 
 def sample(checks: Sequence[Check], ratio: float, strategy: str, task_id: str, attempt: int = 0) -> tuple[Check, ...]:
@@ -196,26 +195,6 @@ def programs(check: Check) -> tuple[tuple[str, ...], ...]:
     return tuple((name,) for name in dict.fromkeys(filter(None, (*firsts, *shell))))
 
 
-def missing_tool(command: Command, result: CheckResult) -> str:
-    """What program or module of the machine a run of the command lacked, by how it failed; empty where it is not that.
-
-    A program of the checkout that is missing is none of the machine's: it may be what a task is to make.
-    """
-    said = [line.strip() for line in result.tail.splitlines()]
-    for simple in simple_commands(command):
-        modules = (module for option, module in pairwise(simple) if option == "-m")
-        for module in modules:
-            missing = re.compile(rf"No module named '?{re.escape(module.partition('.')[0])}\b")
-            if result.exit_code and any(map(missing.search, said)):
-                return f"there is no module {module!r} for it"
-    if result.exit_code not in (126, 127) or result.reason.endswith(OF_THE_CHECKOUT):
-        return ""
-    told = next((found for line in reversed(said) if (found := _NOT_RUN.search(line))), None)
-    if told and (_in_checkout(told["name"]) or _SCRIPT_GONE.match(told.string)):
-        return ""
-    return f"it ended with {result.exit_code}: {told[0] if told else (said or [result.reason])[-1]}"
-
-
 def named_repos(command: Command) -> tuple[str, ...]:
     """The repositories that the command names as `{repo:NAME}`, each once."""
     words = (command,) if isinstance(command, str) else command
@@ -255,7 +234,7 @@ def _named_check(project: Project, repo: RepoConfig, name: str, timeout_s: float
 def _prover(proof: Obligations, key: str) -> Literal["", "z3", "rocq"]:
     if key == "verify_cmd" and (proof.smt or proof.python):
         return "z3"
-    return "rocq" if key == "proofs_cmd" and (proof.rocq or proof.rocq_project) else ""
+    return "rocq" if key == "proofs_cmd" and any(proof.of_rocq) else ""
 
 
 def _step_repos(project: Project) -> tuple[str, ...]:
@@ -310,7 +289,7 @@ def first_program(command: Command) -> str:
     shell, computed by it, or lies in the checkout (`./run`) is nothing to look for.
     """
     if not isinstance(command, str):
-        return "" if not command or _in_checkout(command[0]) else command[0]
+        return "" if not command or in_checkout(command[0]) else command[0]
     try:
         reader = shlex.shlex(command, posix=True, punctuation_chars=True)
         reader.whitespace_split = True
@@ -350,13 +329,6 @@ def simple_commands(command: Command) -> list[list[str]]:
 
 _OPERATOR = re.compile(r"[;&|()<>\n]+")
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
-_NOT_RUN = re.compile(
-    r"(?:^|[:\s])['‘\"]?(?P<name>[^\s:'’\"]+)['’\"]?: "
-    r"(?:(?:command )?not found|No such file(?: or directory)?|Permission denied|cannot execute.*|Exec format error)$"
-)
-"""How a shell, env and their like say that a program could not be run."""
-_SCRIPT_GONE = re.compile(r"(?:\S*/)?(?:ba|da|z|k)?sh: (?:[0-9]+: )?.*No such file")
-"""How a shell says that the script it was given is not there: of programs on PATH it says that they are not found."""
 _BUILT_INTO_BASH = re.compile(
     "alias|case|cd|command|declare|echo|eval|exit|export|false|for|function|if|printf|pwd|read|return|set|shopt|source"
     r"|test|trap|true|type|ulimit|umask|unset|until|wait|while|[.:]|\[\[?"
@@ -364,9 +336,10 @@ _BUILT_INTO_BASH = re.compile(
 _OF_THE_SHELL = re.compile(r"^-|[$`*?(){}<>|&;~]")
 
 
-def _in_checkout(word: str) -> bool:
+def in_checkout(word: str) -> bool:
+    """True for a program that is named by its path in the checkout."""
     return "/" in word and not word.startswith("/")
 
 
 def _worth_looking_for(word: str) -> str:
-    return "" if _in_checkout(word) or _BUILT_INTO_BASH.fullmatch(word) or _OF_THE_SHELL.search(word) else word
+    return "" if in_checkout(word) or _BUILT_INTO_BASH.fullmatch(word) or _OF_THE_SHELL.search(word) else word

@@ -18,7 +18,7 @@ from thrum.config import (
     RoleConfig,
     fitting_backends,
 )
-from thrum.gate import Artifact, Command
+from thrum.gate import SETUP_PREFIX, Artifact, Command
 from thrum.records import Path, RecordError
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
@@ -123,13 +123,18 @@ def _repo_command_faults(repo: RepoConfig, at: Path) -> Iterator[RecordError]:
     proof = repo.proof
     for key, patterns, command in (
         ("smt", (*proof.smt, *proof.python), repo.verify_cmd),
-        ("rocq", (*proof.rocq, proof.rocq_project), repo.proofs_cmd),
+        ("rocq", proof.of_rocq, repo.proofs_cmd),
     ):
         if command and any(patterns):
             other = "verify_cmd" if key == "smt" else "proofs_cmd"
             yield RecordError(f"there is a {other} too; which one is to prove it?", path=(*at, "proof", key))
     for key, patterns in (("smt", proof.smt), ("python", proof.python), ("rocq", proof.rocq)):
         yield from _pattern_faults(patterns, (*at, "proof", key))
+    for key, tool in (("interpreter", proof.interpreter), ("solver", proof.solver)):
+        # A relative one would be looked up from where nothing runs; one of the checkout would judge its own work.
+        if not tool or ("/" in tool and not tool.startswith(("/", SETUP_PREFIX))):
+            problem = f"{tool!r} is neither a name on the PATH, nor a path from / on, nor one below {SETUP_PREFIX}"
+            yield RecordError(problem, path=(*at, "proof", key))
     if repo.test_junit:
         yield from _pattern_faults((repo.test_junit,), (*at, "test_junit"))
     yield from _pattern_faults(repo.protect, (*at, "protect"))

@@ -4,12 +4,13 @@ that are passed in, and nothing is printed."""
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import PurePath
 from typing import Literal
 
 from thrum.allowlist import reach
-from thrum.checks import BUILT_IN, gate_checks, programs, requirement
+from thrum.checks import BUILT_IN, gate_checks, programs, requirement, simple_commands
 from thrum.config import BackendConfig, Project, RepoConfig
 from thrum.errors import ThrumError
 from thrum.gate import Check, Gate, Verdict
@@ -60,6 +61,7 @@ def problems(
         found += _repository(repo, repository_problem, exists)
         found += _gates(project, repo)
         found += _tests(repo)
+        found += _setup(repo)
         found += _programs(project, repo, which)
     found += _implementer(project, which, exists, environ)
     found += _other_roles(project)
@@ -109,6 +111,33 @@ def _tests(repo: RepoConfig) -> Iterator[Finding]:
             where=f"{REPOS}: {repo.name}",
             text="expect_tests = false: test_cmd passes with its exit code alone, also where it ran no test",
             remedy="Have it leave a JUnit report (test_junit), and take the key out.",
+        )
+
+
+_INSTALLS_ITSELF = re.compile(
+    r"""(?x)
+      pip[0-9.]*\ install\b.*(?<!-[rctf])(?<!requirement)(?<!constraint)(?<!target)(?<!links)\ (?:-e\ ?|--editable[ =])?
+        \.{1,2}(?:/\S*)?(?:\[\S*\])?(?<!\.whl)(?<!\.gz)(?<!\.zip)(?:\ |$)
+    | (?:uv\ sync|poetry\ install|pdm\ (?:install|sync))\b(?!.*\ --no-(?:root|self|install-project|install-workspace))
+    | (?:npm|pnpm|yarn)\ (?:link\b|(?:install|i|add)\b(?=.*\ (?:-g|--global)\b).*\ \.(?:\ |$))
+    | make\ (?:\S+\ )*install\b
+    | cargo\ install\b.*\ --path\b
+    | setup\.py\ (?:.*\ )?(?:install|develop)\b
+    """
+)
+"""A simple command that installs what lies in the checkout, by its words with a space in between."""
+
+
+def _setup(repo: RepoConfig) -> Iterator[Finding]:
+    commands = map(" ".join, simple_commands(repo.setup_cmd))
+    found = next((command for command in commands if _INSTALLS_ITSELF.search(command)), "")
+    if found:
+        yield Finding(
+            level="warning",
+            where=f"{REPOS}: {repo.name}: setup_cmd",
+            text=f"{found!r} seems to install the repository itself; a setup is made once and kept, and checks that "
+            "run what it installed run the code of the branch, not of the change",
+            remedy="Install what the repository depends on, and have the checks take the rest from their checkout.",
         )
 
 

@@ -73,6 +73,11 @@ class Obligations:
     axioms: tuple[str, ...] = ()
     """Axioms that may be assumed, by their fully qualified names."""
 
+    @property
+    def of_rocq(self) -> tuple[str, ...]:
+        """What is said of Rocq; anything at all means that there is something to prove."""
+        return (*self.rocq, *filter(None, (self.rocq_project,)), *self.theorems, *self.axioms)
+
 
 SETUP_PREFIX = "$THRUM_SETUP/"
 """What the name of a program begins with that `setup_cmd` installs."""

@@ -117,6 +117,8 @@ class Approval:
     base: str
     protected: bool = False
     """It holds for a change to protected paths, and for secrets, too."""
+    flaky: tuple[str, ...] = ()
+    """Tests that had passed only when run again, as far as it was on record then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

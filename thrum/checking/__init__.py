@@ -18,13 +18,14 @@ from thrum.checking import commands, provers
 from thrum.checking.fingerprint import fingerprint
 from thrum.checking.rooms import Room, Rooms
 from thrum.checking.turn import TAIL_CHARS, Turn, text_of
-from thrum.checks import missing_tool, programs, simple_commands, startable
+from thrum.checks import programs, simple_commands, startable
 from thrum.config import Project
 from thrum.errors import SetupError, ThrumError, words
 from thrum.files import OutputStore, remove_tree
 from thrum.gate import Check, CheckResult, Gate, Verdict
 from thrum.masking import concealed, secrets
 from thrum.messages.gates import GateReported, RunGate
+from thrum.missing import missing_tool
 from thrum.records import to_plain
 from thrum.setups import Provision
 

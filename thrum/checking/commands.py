@@ -182,7 +182,10 @@ def _sampled(turn: Turn, job: Job, command: Command) -> Job:
     if asked is None:
         plugin = resources.files("thrum").joinpath("sampling.py").read_bytes()
         (turn.ours() / "thrum_sampling.py").write_bytes(plugin)
-        ours = {"PYTHONPATH": str(turn.ours()), "PYTEST_PLUGINS": "thrum_sampling", "THRUM_SAMPLE": f"{start} {ratio}"}
+        # Beside what the check has of its own: without that it might not find the code.
+        path = os.pathsep.join(filter(None, (str(turn.ours()), job.env.get("PYTHONPATH"))))
+        plugins = ",".join(filter(None, (job.env.get("PYTEST_PLUGINS"), "thrum_sampling")))
+        ours = {"PYTHONPATH": path, "PYTEST_PLUGINS": plugins, "THRUM_SAMPLE": f"{start} {ratio}"}
         return replace(job, env={**job.env, **ours})
     began = time.monotonic()
     look = replace(job, argv=asked, output_path="", tail_bytes=LIST_BYTES, output_limit_bytes=LIST_BYTES)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from thrum import inputs as i
 from thrum.errors import TransitionError
 from thrum.fence import Fence
-from thrum.gate import Gate
+from thrum.gate import Gate, GateResult
 from thrum.pipeline.table import Step, after
 from thrum.protection import protected
 from thrum.records import evolve, to_plain
@@ -118,6 +118,11 @@ def withheld(draft: Draft) -> str:
         f"holds a secret, or what could not be searched for one: {', '.join(leaks)}" if leaks else "",
     )
     return "; ".join(filter(None, words))
+
+
+def flaky_tests(results: Iterable[GateResult]) -> tuple[str, ...]:
+    """The tests that passed only when they were run again, each once."""
+    return tuple(dict.fromkeys(test for result in results for check in result.checks for test in check.flaky))
 
 
 def with_attempt(task: Task, attempt: Attempt) -> tuple[Attempt, ...]:

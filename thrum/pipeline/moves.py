@@ -7,7 +7,7 @@ from typing import Any
 from thrum import inputs as i
 from thrum.errors import TransitionError
 from thrum.gate import Gate, GateResult, Verdict
-from thrum.pipeline.draft import Draft, latest, withheld
+from thrum.pipeline.draft import Draft, flaky_tests, latest, withheld
 from thrum.pipeline.table import GATE_OF, Step
 from thrum.task import Attempt, Candidate, Setback, State, Task, WaitingFor
 
@@ -187,6 +187,10 @@ def move_branch(draft: Draft) -> None:
     if held and not may:
         park(draft, f"it was approved without that word, or under other rules: it {held}")
         return
+    unseen = _unseen_flaky(task, candidate)
+    if unseen:
+        park(draft, f"on what would land, tests passed only when run again: {', '.join(unseen)}; approve it anew")
+        return
     draft.record(
         "landing-intended",
         {"old": candidate.base, "new": candidate.commit},
@@ -197,13 +201,20 @@ def move_branch(draft: Draft) -> None:
     draft.want(i.MoveBranch(task=task.id, old=candidate.base, new=candidate.commit, vector=candidate.vector))
 
 
+def _unseen_flaky(task: Task, candidate: Candidate) -> list[str]:
+    """The tests that passed on the candidate only when run again, and that somebody said yes without knowing of."""
+    flaky = flaky_tests(result for result in task.gates if result.commit == candidate.commit)
+    return [test for test in flaky if not all(test in approval.flaky for approval in task.approvals)]
+
+
 def no_more_waiting(task: Task) -> dict[str, Any]:
     """What changes in a task that is looked at again; one that waits for a host does until that was heard of."""
     return {} if task.waiting_for is WaitingFor.HOST else {"waiting_for": WaitingFor.NONE, "reason": ""}
 
 
 def park(draft: Draft, reason: str) -> None:
-    """Back to the person, who must say yes anew."""
+    """Back to the person, who must say yes anew, and who sees what passed on the candidate only when run again."""
+    head = latest(draft.task).head
     draft.step(
         Step.PARK,
         "parked",
@@ -213,7 +224,7 @@ def park(draft: Draft, reason: str) -> None:
         rebuilds=0,
         waiting_for=WaitingFor.APPROVAL,
         reason=reason,
-        gates=tuple(result for result in draft.task.gates if result.commit == latest(draft.task).head),
+        gates=tuple(result for result in draft.task.gates if result.commit == head or flaky_tests([result])),
     )
     draft.want(i.ReleaseLandingLock(task=draft.task.id))
 

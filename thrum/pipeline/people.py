@@ -5,7 +5,7 @@ from __future__ import annotations
 from thrum import inputs as i
 from thrum.errors import RefusedError
 from thrum.pipeline.attempts import wants_slot, with_worker
-from thrum.pipeline.draft import Draft, latest, protected_files, withheld
+from thrum.pipeline.draft import Draft, flaky_tests, latest, protected_files, withheld
 from thrum.pipeline.moves import back_to_agent, is_landing
 from thrum.pipeline.resumption import look_again
 from thrum.pipeline.table import Step
@@ -43,7 +43,14 @@ def approved(draft: Draft, given: i.Approved) -> None:
         raise RefusedError(
             f"{given.by} has approved {task.id} already; it needs {draft.rules.approvers} different people"
         )
-    approval = Approval(by=given.by, at=draft.now, commit=attempt.head, base=attempt.base, protected=given.protected)
+    approval = Approval(
+        by=given.by,
+        at=draft.now,
+        commit=attempt.head,
+        base=attempt.base,
+        protected=given.protected,
+        flaky=flaky_tests(task.gates),
+    )
     approvals = (*task.approvals, approval)
     data = {
         "by": given.by,
