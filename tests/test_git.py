@@ -298,6 +298,27 @@ def test_a_conflict_is_a_value_with_paths_and_a_tree(place: Path, repository: Re
     assert "CONFLICT (content): Merge conflict in a.txt" in conflict.text
 
 
+def test_a_change_to_a_file_that_was_renamed_meanwhile_is_a_conflict(place: Path, repository: Repository) -> None:
+    base = repository.tip()
+    tip = commit_aside(place, base, {"a.txt": None, "conftest.py": "1\n2\n3\n4\n5\n"})
+    head = commit_aside(place, base, {"a.txt": "1\n2\n3\n4\nfive\n", "b.txt": "new\n"})
+    conflict = repository.merge(tip, head, message="m")
+    assert isinstance(conflict, Conflict)
+    assert conflict.paths == ("conftest.py",)
+    assert "conftest.py" in conflict.text
+    # What the next attempt starts from, measured against the tip: there the path is seen.
+    assert repository.changed_files(tip, repository.commit_tree(conflict.tree, [tip], "m")) == ("b.txt", "conftest.py")
+
+
+def test_a_renaming_takes_in_what_was_changed_meanwhile(place: Path, repository: Repository) -> None:
+    base = repository.tip()
+    tip = commit_aside(place, base, {"a.txt": "1\n2\n3\n4\nfive\n"})
+    head = commit_aside(place, base, {"a.txt": None, "z.txt": "1\n2\n3\n4\n5\n"})
+    merged = repository.merge(tip, head, message="m")
+    assert isinstance(merged, Merged)
+    assert content(place, merged.commit, "z.txt") == "1\n2\n3\n4\nfive"
+
+
 def test_a_merge_of_something_missing_is_an_error_and_no_conflict(repository: Repository) -> None:
     with pytest.raises(GitError):
         repository.merge(repository.tip(), "1" * 40, message="m")

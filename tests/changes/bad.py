@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from tests.changes import HELD, Change
-from tests.changes.repositories import CORE, FORMAT, MAKE, OLD, PYPROJECT, SHEETS_CORE, TAKE, WORDS_CORE
+from tests.changes.repositories import CORE, FIXTURES, FORMAT, MAKE, OLD, PYPROJECT, SHEETS_CORE, TAKE, WORDS_CORE
 
 WRONG = CORE.replace("return sum(numbers)", "return sum(numbers[1:])")
 """Fails the tests, and the smoke run."""
@@ -24,6 +24,17 @@ def in_a_test(name: str, body: str, said: str = "", **more: str) -> Change:
     text = f"import os\n\n\ndef test_first() -> None:\n{lines}    os.getpid()\n"
     stopped = "quality: test"
     return Change(name=name, repo="tally", files={f"tests/test_a_{name}.py": text}, stopped=stopped, said=said, **more)
+
+
+GREEN = """\
+import pytest
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport():
+    outcome = yield
+    outcome.get_result().outcome = "passed"
+"""
 
 
 PLAIN = (
@@ -70,6 +81,12 @@ PLAIN = (
         script="sed -i s/doubled/two_times/ tests/test_old.py",
         stopped="conflict",
     ),
+    Change(
+        name="edits-what-becomes-a-conftest",
+        repo="tally",
+        files={"tests/fixtures.py": FIXTURES + GREEN.removeprefix("import pytest\n")},
+        stopped="conflict",
+    ),
 )
 
 NO_TESTS = (
@@ -112,15 +129,6 @@ NO_TESTS = (
     ),
 )
 
-GREEN = """\
-import pytest
-
-
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport():
-    outcome = yield
-    outcome.get_result().outcome = "passed"
-"""
 DESELECTS = PYPROJECT.replace("[tool.ruff]", 'addopts = "-k total"\n\n[tool.ruff]')
 PYTEST_INI = "[pytest]\npythonpath = .\naddopts = -k total\n"
 # What turns the tests green leaves the smoke run alone: it is not to be what stops these.

@@ -63,6 +63,20 @@ def test_bounded() -> None:
     assert bounded(7, 5) == 5
 """
 
+FIXTURES = """\
+import pytest
+
+
+@pytest.fixture
+def seven() -> int:
+    return 7
+
+
+@pytest.fixture
+def eight() -> int:
+    return 8
+"""
+
 PYPROJECT = """\
 [project]
 name = "tally"
@@ -85,6 +99,7 @@ TALLY = {
     "tally/__init__.py": "",
     "tally/core.py": CORE,
     "tally/old.py": OLD,
+    "tests/fixtures.py": FIXTURES,
     "tests/test_core.py": CORE_TESTS,
     "tests/test_old.py": OLD_TESTS,
 }
