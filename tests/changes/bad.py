@@ -370,6 +370,13 @@ UNSEEN = tuple(
             {"green-1.dist-info/entry_points.txt": PLUGIN, "tally/green.py": '"""Nothing yet."""\n'},
         ),
         ("a-script-of-the-check", "sheets", "ci/t.sh", {"ci/t.sh": "echo 'Ran 1 test in 0.000s'; echo; echo OK\n"}),
+        ("a-list-of-what-a-setup-installs", "sheets", "deps.lst", {"deps.lst": "./unittest\n"}),
+        (
+            "what-is-made-and-what-it-is-compared-with",
+            "maker",
+            "format.golden",
+            {"make.py": MAKE.replace(repr(FORMAT), repr(FORMAT + " ")), "format.golden": FORMAT + " "},
+        ),
         ("a-script-that-a-check-runs", "sheets", "bin/lint", {"bin/lint": "#!/bin/sh\nexit 0\n"}),
         (
             "a-plugin-by-its-metadata-in-capitals",
