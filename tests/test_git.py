@@ -140,6 +140,12 @@ def test_paths_are_taken_literally(place: Path, repository: Repository) -> None:
     assert "ümlaut" in repository.changed_files(f"{head}~1", head)
 
 
+def test_more_paths_can_be_asked_for_than_a_command_takes(place: Path, repository: Repository) -> None:
+    head = commit(place, {"z.txt": "last\n"})
+    paths = [f"{number}/{'x' * 4000}" for number in range(1000)]
+    assert list(repository.blobs(head, [*paths, "z.txt"])) == ["z.txt"]
+
+
 def test_a_diff_is_cut_at_its_limit_and_names_binary_files(place: Path, repository: Repository) -> None:
     base = repository.tip()
     head = commit(place, {"big.txt": "x" * 100 + "\n" + "line\n" * 50_000, "data.bin": bytes(range(256))})

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from thrum.config import PipelineConfig, Project, RepoConfig
 from thrum.fence import PROTECTED, Fence
 from thrum.globs import chosen, matched, matches, matching
-from thrum.protection import fence_of, protected
+from thrum.protection import fence_of, protected, rivals_of
 from thrum.records import from_plain
 from thrum.task import Attempt
 
@@ -291,6 +291,31 @@ def test_what_stood_there_and_what_is_new_are_told_apart() -> None:
     change = changed("a.py", "b.py", "c.txt", added=("b.py",))
     assert protected(change, Fence(standing=("*.py",))) == ("a.py",)
     assert protected(change, Fence(new=("*.py",))) == ("b.py",)
+
+
+def test_a_new_file_among_tests_or_obligations_with_the_name_of_a_module_is_protected() -> None:
+    files = ("tests/core.py", "a/test/core/__init__.py", "proofs/core.py", "app/core.py")
+    fence = fence_of(*repository(proof={"python": ["proofs/*.py"]}))
+    assert protected(changed(*files, added=files, namesakes=files), fence) == files[:3]
+    assert protected(changed(*files, added=files), fence) == ()
+    other = fence_of(*repository(protect=["*.v"]))
+    assert protected(changed(*files, added=files, namesakes=files), other) == ()
+
+
+@pytest.mark.parametrize(
+    ("file", "rivals"),
+    [
+        ("tests/core.py", {"core.py", "core/__init__.py", "src/core.py", "lib/core/__init__.py"}),
+        ("tests/core/__init__.py", {"core.py", "src/core/__init__.py"}),
+        ("tests/core.txt", set()),
+        ("core.py", set()),
+        ("src/core.py", set()),
+        ("core/__init__.py", set()),
+    ],
+)
+def test_what_a_file_could_stand_in_for(file: str, rivals: set[str]) -> None:
+    assert rivals <= set(rivals_of(file))
+    assert bool(rivals_of(file)) is bool(rivals)
 
 
 def repository(**keys: Any) -> tuple[Project, RepoConfig]:

@@ -29,6 +29,8 @@ class Fence:
     links: bool = False
     modules: bool = False
     """Whether files count that Python would import in place of its own modules or a runner's."""
+    beside: tuple[str, ...] = ()
+    """Patterns of where a new file may not have the name of a module of the repository."""
 
 
 def _anywhere(names: str) -> Iterator[str]:

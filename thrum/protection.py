@@ -26,6 +26,8 @@ RUNNERS = frozenset(_RUNNERS.split())
 """What `python -m pytest` and its like import beside the standard library, its plugins (`pytest_*`) aside."""
 _PATHS = (("src",), ("lib",), ("test",), ("tests",))
 """Folders that test runs put on Python's path, beside the root."""
+_ROOTS = ("", "src", "lib")
+"""Folders in which a repository has modules of its own."""
 _MODULE_FILES = ("{}.py", "{}.pyc", "{}.*so", "{}/__init__.py", "{}/__init__.pyc", "{}/__init__.*so")
 """What Python imports as a module."""
 
@@ -36,6 +38,7 @@ def protected(change: Attempt, fence: Fence) -> tuple[str, ...]:
     found = {*matched(change.files, fence.always)}
     found.update(matched([file for file in change.files if file not in added], fence.standing))
     found.update(matched(change.added, fence.new))
+    found.update(matched(change.namesakes, fence.beside))
     found.update(change.links if fence.links else ())
     found.update(file for file in change.files if fence.modules and _shadows(file))
     return tuple(file for file in change.files if file in found)
@@ -47,13 +50,25 @@ def fence_of(project: Project, repo: RepoConfig) -> Fence:
     named = tuple(_named(project, repo))
     scripts = dict.fromkeys(pattern for one in named for pattern in one.patterns) if COMMANDS in told else ()
     installed = repo.setup_files if COMMANDS in told else ()
+    # Python looks first in the folder of what it runs, be it tests or obligations.
+    folders = ("**/test", "**/tests", *map(posixpath.dirname, repo.proof.python)) if MODULES in told else ()
     return Fence(
         always=(*repo.protect, *installed, *scripts),
         standing=_obligations(repo) if OBLIGATIONS in told else (),
         new=tuple(dict.fromkeys(file for one in named for file in _stand_ins(one))) if MODULES in told else (),
+        beside=tuple(f"{folder}/{file}" for folder in folders for file in ("*.py", "*/__init__.py")),
         links=LINKS in told,
         modules=MODULES in told,
     )
+
+
+def rivals_of(file: str) -> tuple[str, ...]:
+    """The paths of modules, elsewhere in a repository, in whose place Python could import this file."""
+    folder, name = posixpath.split(file.removesuffix("/__init__.py"))
+    if not file.endswith(".py") or folder in _ROOTS:
+        return ()
+    module = name.removesuffix(".py")
+    return tuple(posixpath.join(root, path) for root in _ROOTS for path in (f"{module}.py", f"{module}/__init__.py"))
 
 
 def _obligations(repo: RepoConfig) -> tuple[str, ...]:

@@ -359,6 +359,9 @@ COMPILED = (
 )
 """What makes Python run what was right, whatever the source says."""
 
+BESIDE = 'from pathlib import Path\n\n__path__.append(str(Path(__file__).parents[2] / "tally"))\n'
+"""A package that has what it lacks from the real one."""
+
 UNSEEN = tuple(
     Change(name=name, repo=repo, files=files, stopped=HELD, said=said)
     for name, repo, said, files in (
@@ -388,6 +391,12 @@ UNSEEN = tuple(
                 "GREEN-1.DIST-INFO/entry_points.txt": "[pytest11]\ngreen = words.green\n",
                 "words/green.py": GREEN,
             },
+        ),
+        (
+            "a-namesake-beside-the-tests",
+            "tally",
+            "tests/tally/__init__.py",
+            {"tests/tally/__init__.py": BESIDE, "tests/tally/core.py": CORE, "tally/core.py": WRONG_IN_TESTS},
         ),
         ("an-object-file", "words", "src/main.o", {"src/main.o": "built elsewhere\n"}),
         ("a-package-of-node", "words", "node_modules/pad/index.js", {"node_modules/pad/index.js": "// changed\n"}),

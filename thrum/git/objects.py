@@ -19,6 +19,8 @@ _MERGE_RULES = {
     "merge.directoryRenames": "conflict",
     "merge.renameLimit": "7000",
 }
+_PATHS_AT_ONCE = 200
+"""What fits among a command's arguments, however long the paths are."""
 _DIFF_RULES = {
     # Above this git reads no content and says that the files differ.
     "core.bigFileThreshold": "16m",
@@ -90,15 +92,15 @@ class ObjectStore:
 
     def blobs(self, commit: str, paths: Sequence[str]) -> dict[str, str]:
         """The object names of those of `paths` that are files in a commit."""
-        if not paths:
-            return {}
-        listing = self._apart(["ls-tree", "-z", "--full-tree", commit, "--", *paths]).out
         found = {}
-        for line in listing.split(b"\0"):
-            facts, _, path = line.partition(b"\t")
-            match facts.split():
-                case [_, b"blob", oid]:
-                    found[decoded(path)] = oid.decode()
+        for start in range(0, len(paths), _PATHS_AT_ONCE):
+            some = paths[start : start + _PATHS_AT_ONCE]
+            listing = self._apart(["ls-tree", "-z", "--full-tree", commit, "--", *some]).out
+            for line in listing.split(b"\0"):
+                facts, _, path = line.partition(b"\t")
+                match facts.split():
+                    case [_, b"blob", oid]:
+                        found[decoded(path)] = oid.decode()
         return found
 
     def files(self, commit: str) -> tuple[str, ...]:
