@@ -27,6 +27,7 @@ from thrum.masking import concealed, holds, masked, part, reach, secrets
 from thrum.messages import kinds as m
 from thrum.names import number_of, owner
 from thrum.prompt import assemble, instructions
+from thrum.protection import rivals_of
 from thrum.task import AttemptEnding, Task
 from thrum.values import dataclass
 
@@ -133,6 +134,7 @@ class Worldly:
         files: tuple[str, ...] = ()
         new: tuple[str, ...] = ()
         links: tuple[str, ...] = ()
+        namesakes: tuple[str, ...] = ()
         leaked: tuple[str, ...] = ()
         if report.bundle:
             ref = f"refs/thrum/attempts/{report.task}/{report.token}"
@@ -143,6 +145,9 @@ class Worldly:
                 files = self._git.changed_files(effect.base, head)
                 new = self._git.added_files(effect.base, head)
                 links = self._git.changed_links(effect.base, head)
+                rivals = {file: rivals_of(file) for file in new}
+                there = self._git.blobs(effect.base, sorted({path for paths in rivals.values() for path in paths}))
+                namesakes = tuple(file for file, paths in rivals.items() if not there.keys().isdisjoint(paths))
                 if self._secrets:
                     leaked = search(self._git, effect.base, head, self._holds, limit_bytes=limit_bytes)
             except (GitError, OSError) as error:
@@ -167,6 +172,7 @@ class Worldly:
             files=files,
             added=new,
             links=links,
+            namesakes=namesakes,
             leaks=leaked,
             session=report.session,
             failure=Failure(report.failure) if report.failure else None,

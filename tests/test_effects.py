@@ -112,3 +112,21 @@ def test_what_an_attempt_brings_in_is_searched_in_each_of_its_commits(
     assert isinstance(ended, i.AttemptEnded)
     assert ended.ending is AttemptEnding.FINISHED
     assert ended.leaks == (("a.txt", f"{KEY}.txt", f"commit {head[:12]}") if key else ())
+
+
+def test_a_new_file_with_the_name_of_a_module_of_the_base_is_told(
+    tmp_path: Path, place: Path, outputs: OutputStore
+) -> None:
+    repository = Repository(place, "main")
+    base = commit(place, {"core.py": "", "src/app/__init__.py": "", "tests/old.py": "", "old.py": ""}, "First")
+    added = dict.fromkeys(
+        ("tests/core.py", "tests/app/__init__.py", "tests/test_core.py", "new.py", "tests/new.py"), ""
+    )
+    head = commit(place, {**added, "tests/old.py": "changed\n"})
+    repository.write_bundle(tmp_path / "bundle", head, have=[base])
+    report = m.AttemptReported(task="demo-1", token=1, ending="finished", bundle=str(tmp_path / "bundle"))
+    ended = world(place, outputs).import_attempt(
+        ImportAttempt(task="demo-1", base=base, report=report, worker="worker.demo.1")
+    )
+    assert isinstance(ended, i.AttemptEnded)
+    assert ended.namesakes == ("tests/app/__init__.py", "tests/core.py")

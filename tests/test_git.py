@@ -140,6 +140,12 @@ def test_paths_are_taken_literally(place: Path, repository: Repository) -> None:
     assert "ümlaut" in repository.changed_files(f"{head}~1", head)
 
 
+def test_more_paths_can_be_asked_for_than_a_command_takes(place: Path, repository: Repository) -> None:
+    head = commit(place, {"z.txt": "last\n"})
+    paths = [f"{number}/{'x' * 4000}" for number in range(1000)]
+    assert list(repository.blobs(head, [*paths, "z.txt"])) == ["z.txt"]
+
+
 def test_a_diff_is_cut_at_its_limit_and_names_binary_files(place: Path, repository: Repository) -> None:
     base = repository.tip()
     head = commit(place, {"big.txt": "x" * 100 + "\n" + "line\n" * 50_000, "data.bin": bytes(range(256))})
@@ -296,6 +302,27 @@ def test_a_conflict_is_a_value_with_paths_and_a_tree(place: Path, repository: Re
     assert sorted(conflict.paths) == ["a.txt", "odd\nname"]
     assert "<<<<<<<" in content(place, conflict.tree, "a.txt")
     assert "CONFLICT (content): Merge conflict in a.txt" in conflict.text
+
+
+def test_a_change_to_a_file_that_was_renamed_meanwhile_is_a_conflict(place: Path, repository: Repository) -> None:
+    base = repository.tip()
+    tip = commit_aside(place, base, {"a.txt": None, "conftest.py": "1\n2\n3\n4\n5\n"})
+    head = commit_aside(place, base, {"a.txt": "1\n2\n3\n4\nfive\n", "b.txt": "new\n"})
+    conflict = repository.merge(tip, head, message="m")
+    assert isinstance(conflict, Conflict)
+    assert conflict.paths == ("conftest.py",)
+    assert "conftest.py" in conflict.text
+    # What the next attempt starts from, measured against the tip: there the path is seen.
+    assert repository.changed_files(tip, repository.commit_tree(conflict.tree, [tip], "m")) == ("b.txt", "conftest.py")
+
+
+def test_a_renaming_takes_in_what_was_changed_meanwhile(place: Path, repository: Repository) -> None:
+    base = repository.tip()
+    tip = commit_aside(place, base, {"a.txt": "1\n2\n3\n4\nfive\n"})
+    head = commit_aside(place, base, {"a.txt": None, "z.txt": "1\n2\n3\n4\n5\n"})
+    merged = repository.merge(tip, head, message="m")
+    assert isinstance(merged, Merged)
+    assert content(place, merged.commit, "z.txt") == "1\n2\n3\n4\nfive"
 
 
 def test_a_merge_of_something_missing_is_an_error_and_no_conflict(repository: Repository) -> None:

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from thrum.config import PipelineConfig, Project, RepoConfig
-from thrum.fence import COMMANDS, PROTECTED, Fence
+from thrum.fence import PROTECTED, Fence
 from thrum.globs import chosen, matched, matches, matching
-from thrum.protection import fence_of, protected
+from thrum.protection import fence_of, protected, rivals_of
 from thrum.records import from_plain
 from thrum.task import Attempt
 
@@ -158,6 +158,19 @@ def test_each_pattern_is_told_what_it_matches() -> None:
         "lakefile.lean",
         "requirements/test.txt",
         ".gitlab-ci-test.yml",
+        # Of others.
+        "vendor/github.com/stretchr/testify/assert/assertions.go",
+        "tools/vendor/github.com/x/y.go",
+        "app/vendor/bundle/ruby/rspec.rb",
+        "third_party/googletest/gtest.h",
+        "dev-requirements.txt",
+        "requirements-dev.in",
+        "Makefile.common",
+        "sub/Makefile.local",
+        "Makefile.in",
+        "src/setupTests.ts",
+        "__mocks__/fs.js",
+        "test/mocha.opts",
     ],
 )
 def test_what_can_change_the_meaning_of_a_check_is_protected_unless_told_otherwise(path: str) -> None:
@@ -186,6 +199,10 @@ def test_ordinary_work_is_not_protected() -> None:
         "app/.gitkeep",
         "models/teapot.obj",
         "src/node_modules.py",
+        "shop/vendor/model.py",
+        "src/vendor.py",
+        "docs/requirements.md",
+        "src/store/__mocks__/cart.js",
     ]
     assert matched(ordinary, PROTECTED) == ()
 
@@ -276,6 +293,31 @@ def test_what_stood_there_and_what_is_new_are_told_apart() -> None:
     assert protected(change, Fence(new=("*.py",))) == ("b.py",)
 
 
+def test_a_new_file_among_tests_or_obligations_with_the_name_of_a_module_is_protected() -> None:
+    files = ("tests/core.py", "a/test/core/__init__.py", "proofs/core.py", "app/core.py")
+    fence = fence_of(*repository(proof={"python": ["proofs/*.py"]}))
+    assert protected(changed(*files, added=files, namesakes=files), fence) == files[:3]
+    assert protected(changed(*files, added=files), fence) == ()
+    other = fence_of(*repository(protect=["*.v"]))
+    assert protected(changed(*files, added=files, namesakes=files), other) == ()
+
+
+@pytest.mark.parametrize(
+    ("file", "rivals"),
+    [
+        ("tests/core.py", {"core.py", "core/__init__.py", "src/core.py", "lib/core/__init__.py"}),
+        ("tests/core/__init__.py", {"core.py", "src/core/__init__.py"}),
+        ("tests/core.txt", set()),
+        ("core.py", set()),
+        ("src/core.py", set()),
+        ("core/__init__.py", set()),
+    ],
+)
+def test_what_a_file_could_stand_in_for(file: str, rivals: set[str]) -> None:
+    assert rivals <= set(rivals_of(file))
+    assert bool(rivals_of(file)) is bool(rivals)
+
+
 def repository(**keys: Any) -> tuple[Project, RepoConfig]:
     """A repository with these keys, and the project that has it alone."""
     repo = from_plain(RepoConfig, {"name": "one", "path": "/srv/one", **keys})
@@ -322,75 +364,3 @@ def test_what_would_stand_in_for_a_commands_module_may_not_be_added(
         fence = fence_of(*repository(protect=["<modules of Python>"], **{key: command}))
         assert list(protected(changed(*new, added=new), fence)) == stand_ins
         assert protected(changed("foo.py", "foo/__init__.py", "sub/foo.py"), fence) == ()
-
-
-# --- What commands name -----------------------------------------------------------------------------------------------
-
-
-def named(**keys: Any) -> tuple[str, ...]:
-    """What the commands of a repository `one` name; `steps` are Gate 3's, `checks` those of Gate 1 beside its own."""
-    steps, checks = keys.pop("steps", []), keys.pop("checks", {})
-    gates = {"quality": {"checks": ["test", *checks]}, "integration": {"steps": steps}}
-    repos = tuple(
-        from_plain(RepoConfig, {"name": name, "path": f"/srv/{name}", "protect": [COMMANDS], **keys})
-        for name in ("one", "two")
-    )
-    pipeline = from_plain(PipelineConfig, {"gates": gates, "checks": {**checks, "idle": {"command": "./idle"}}})
-    fence = fence_of(Project(directory="/srv", repos=repos, pipeline=pipeline), repos[0])
-    return fence.always[1:]
-
-
-@pytest.mark.parametrize(
-    ("command", "paths"),
-    [
-        ("tools/test.sh", ("tools/test.sh",)),
-        (["./tools/test", "src/a.py"], ("tools/test",)),
-        ("sh ci/t.sh", ("ci/t.sh",)),
-        ("bash -eu -o pipefail check", ("check",)),
-        (["bash", "-c", "sh ci/t.sh && ./more"], ("ci/t.sh", "more")),
-        ("A=1 env B=2 ./run | tee x.log", ("run",)),
-        ("cd sub && ./run; sh t.sh", ("sub/run", "sub/t.sh")),
-        ("source ci/env; . ./other", ("ci/env", "other")),
-        ("timeout 60 ci/t.sh", ("ci/t.sh",)),
-        ("python3 -X dev run_tests.py tests/a.py", ("run_tests.py",)),
-        ('"$THRUM_SETUP/venv/bin/python" ci/run.py', ("ci/run.py",)),
-        ("python3 -m tools.check -q tests/test_a.py", ("tools/check.py", "tools/check/__main__.py")),
-        ("cd sub && python3 -m check", ("sub/check.py", "sub/check/__main__.py")),
-        ("pytest tests/test_a.py src/", ()),
-        ("node --test tests/a.test.js", ()),
-        ("node scripts/test.js", ("scripts/test.js",)),
-        ("mypy --config-file lint/types.ini src/a.py", ("lint/types.ini",)),
-        ("pytest -c ci.cfg --rootdir=x --cov-config=cov.toml", ("ci.cfg", "cov.toml")),
-        ("/usr/bin/test.sh ~/a.sh ../b.sh $X/c.sh *.sh", ()),
-        ("it's ./odd", ("odd",)),
-        ("true", ()),
-    ],
-)
-def test_the_scripts_and_settings_that_a_command_names_are_told_from_its_words(command: Any, paths: Any) -> None:
-    assert sorted(named(test_cmd=command)) == sorted(paths)
-    assert sorted(named(setup_cmd=command)) == sorted(paths)
-    assert sorted(named(checks={"mine": {"command": command}})) == sorted(paths)
-
-
-def test_a_step_names_its_scripts_but_not_the_work_and_a_comparison_names_what_it_compares_with() -> None:
-    compare = "sh judge {artifact} expected/a.out {repo:two}/theirs"
-    artifact = {"path": "a", "compare": compare}
-    one = {"repo": "One", "label": "a", "command": "python3 make.py | ./post.sh", "artifacts": [artifact]}
-    two = {
-        "repo": "two",
-        "label": "b",
-        "command": "./two.sh",
-        "artifacts": [{"path": "b", "compare": "cmp {repo:one}/x y"}],
-    }
-    assert sorted(named(steps=[one, two])) == ["expected/a.out", "judge", "post.sh", "x"]
-
-
-def test_a_check_in_a_folder_names_what_lies_there() -> None:
-    checks = {"mine": {"command": "./run && python3 -m check", "folder": "web"}}
-    assert named(checks=checks) == ("web/run", "web/check.py", "web/check/__main__.py")
-
-
-def test_they_are_protected_where_the_patterns_say_so() -> None:
-    change = changed("a.py", "tools/test.sh")
-    assert protected(change, fence_of(*repository(test_cmd="tools/test.sh"))) == ("tools/test.sh",)
-    assert protected(change, fence_of(*repository(test_cmd="tools/test.sh", protect=["*.v"]))) == ()

@@ -311,6 +311,16 @@ def simple_commands(command: Command) -> list[list[str]]:
     if not isinstance(command, str):
         return [list(command)]
     found: list[list[str]] = [[]]
+    for word in shell_words(command):
+        if OPERATOR.fullmatch(word):
+            found.append([])
+        else:
+            found[-1].append(word)
+    return [words for words in found if words]
+
+
+def shell_words(command: str) -> Iterator[str]:
+    """The words and operators of a command for the shell, in their order; each line ends with an operator."""
     for line in command.splitlines():
         reader = shlex.shlex(line, posix=True, punctuation_chars=True)
         reader.whitespace_split = True
@@ -319,15 +329,10 @@ def simple_commands(command: Command) -> list[list[str]]:
             words = list(reader)
         except ValueError:
             words = line.split()
-        for word in (*words, ";"):
-            if _OPERATOR.fullmatch(word):
-                found.append([])
-            else:
-                found[-1].append(word)
-    return [words for words in found if words]
+        yield from (*words, ";")
 
 
-_OPERATOR = re.compile(r"[;&|()<>\n]+")
+OPERATOR = re.compile(r"[;&|()<>\n]+")
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*=")
 _BUILT_INTO_BASH = re.compile(
     "alias|case|cd|command|declare|echo|eval|exit|export|false|for|function|if|printf|pwd|read|return|set|shopt|source"

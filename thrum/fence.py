@@ -29,6 +29,8 @@ class Fence:
     links: bool = False
     modules: bool = False
     """Whether files count that Python would import in place of its own modules or a runner's."""
+    beside: tuple[str, ...] = ()
+    """Patterns of where a new file may not have the name of a module of the repository."""
 
 
 def _anywhere(names: str) -> Iterator[str]:
@@ -44,7 +46,7 @@ _PYTHON = """
     noxfile.py nose.cfg .noserc nose2.cfg unittest.cfg behave.ini .behaverc .coveragerc .testmondata mypy.ini
     .mypy.ini ty.toml pyrightconfig.json .pyre_configuration pytype.cfg *.pyi ruff.toml .ruff.toml .flake8
     .isort.cfg .pylintrc* pylintrc* .style.yapf .pep8 .pydocstyle* .bandit bandit.y*ml .importlinter .codespellrc
-    sitecustomize.py usercustomize.py *.pth requirements*.txt requirements*.in constraints*.txt requirements/*.txt
+    sitecustomize.py usercustomize.py *.pth *requirements*.txt *requirements*.in constraints*.txt requirements/*.txt
     requirements/*.in Pipfile Pipfile.lock poetry.lock poetry.toml uv.lock uv.toml pdm.lock pdm.toml hatch.toml
     pylock*.toml pip.conf environment.y*ml .condarc .python-version .env .envrc
 """
@@ -56,7 +58,8 @@ _NODE = """
     nightwatch.conf.* .taprc .nycrc* .c8rc* .eslintrc* eslint.config.* .oxlintrc* .jshintrc tslint.json xo.config.*
     .xo-config* .stylelintrc* stylelint.config.* .prettierrc* prettier.config.* biome.json* rome.json .lintstagedrc*
     lint-staged.config.* .commitlintrc* commitlint.config.* .husky/** tsconfig*.json jsconfig*.json babel.config.*
-    .babelrc* .swcrc webpack.config.* rollup.config.* esbuild.config.*
+    .babelrc* .swcrc webpack.config.* rollup.config.* esbuild.config.* jest-setup.* setup-jest.* setupTests.*
+    vitest-setup.* mocha.opts
 """
 _RUST_AND_GO = """
     Cargo.toml Cargo.lock build.rs .cargo/** rustfmt.toml .rustfmt.toml clippy.toml .clippy.toml rust-toolchain
@@ -65,7 +68,7 @@ _RUST_AND_GO = """
     .go-version .golangci.* staticcheck.conf revive.toml vendor/modules.txt
 """
 _BUILDS = """
-    Makefile makefile GNUmakefile Makefile.am Makefile.in *.mk *.mak Kbuild configure configure.ac CMakeLists.txt
+    Makefile makefile GNUmakefile [Mm]akefile.[!m]* *.mk *.mak Kbuild configure configure.ac CMakeLists.txt
     *.cmake CMakePresets.json CMakeUserPresets.json meson.build meson_options.txt meson.options SConstruct
     SConscript wscript xmake.lua BUILD BUILD.bazel WORKSPACE WORKSPACE.bazel MODULE.bazel *.bzl .bazelrc
     .bazelversion justfile Justfile .justfile Taskfile.y*ml magefile.go Earthfile conanfile.* vcpkg.json
@@ -102,6 +105,15 @@ _BUILT = """
     CMakeFiles/** CMakeCache.txt build.ninja .ninja_deps .ninja_log _build/** *.class *.jar *.war .gradle/** *.beam
     *.cmi *.cmo *.cmx *.cma *.cmxa *.cmxs *.vo *.vos *.vok *.olean
 """
+# Code of others, which nothing compares with a lock file: a runner or a library of tests may be among it.
+_VENDORED = (
+    "vendor/**",
+    "third_party/**",
+    "**/vendor/*.*/**",
+    "**/vendor/bundle/**",
+    "__mocks__/**",
+    "src/__mocks__/**",
+)
 # importlib.metadata finds them in any case, and pytest its plugins by them.
 _METADATA = tuple(f"**/*{_any_case(name)}{below}" for name in (".dist-info", "egg-info") for below in ("", "/**"))
 
@@ -114,6 +126,7 @@ PROTECTED = (
     *_anywhere(_MACHINES),
     *_anywhere(_ALL_SORTS),
     *_anywhere(_BUILT),
+    *_VENDORED,
     *_METADATA,
     *_CI.split(),
     *("configs/repos.toml", "configs/pipeline.toml"),

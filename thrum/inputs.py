@@ -62,6 +62,8 @@ class AttemptEnded:
     """Those of `files` that the base has not."""
     links: tuple[str, ...] = ()
     """Those of `files` that are symbolic links or links to other repositories."""
+    namesakes: tuple[str, ...] = ()
+    """Those of `added` that Python could import in place of a module in the base's root, `src` or `lib`."""
     leaks: tuple[str, ...] = ()
     """Where its commits hold a secret, or could not be searched for one."""
     session: str = ""

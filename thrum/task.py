@@ -81,6 +81,8 @@ class Attempt:
     """Those of `files` that the base has not."""
     links: tuple[str, ...] = ()
     """Those of `files` that are links."""
+    namesakes: tuple[str, ...] = ()
+    """Those of `added` that Python could import in place of a module that the base has."""
     leaks: tuple[str, ...] = ()
     """Where its commits hold a value that is masked elsewhere, or could not be searched for one: files, in whichever of
     the commits, and commits."""

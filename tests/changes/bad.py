@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from tests.changes import HELD, Change
-from tests.changes.repositories import CORE, FORMAT, MAKE, OLD, PYPROJECT, SHEETS_CORE, TAKE, WORDS_CORE
+from tests.changes.repositories import CORE, FIXTURES, FORMAT, MAKE, OLD, PYPROJECT, SHEETS_CORE, TAKE, WORDS_CORE
 
 WRONG = CORE.replace("return sum(numbers)", "return sum(numbers[1:])")
 """Fails the tests, and the smoke run."""
@@ -24,6 +24,17 @@ def in_a_test(name: str, body: str, said: str = "", **more: str) -> Change:
     text = f"import os\n\n\ndef test_first() -> None:\n{lines}    os.getpid()\n"
     stopped = "quality: test"
     return Change(name=name, repo="tally", files={f"tests/test_a_{name}.py": text}, stopped=stopped, said=said, **more)
+
+
+GREEN = """\
+import pytest
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport():
+    outcome = yield
+    outcome.get_result().outcome = "passed"
+"""
 
 
 PLAIN = (
@@ -70,6 +81,12 @@ PLAIN = (
         script="sed -i s/doubled/two_times/ tests/test_old.py",
         stopped="conflict",
     ),
+    Change(
+        name="edits-what-becomes-a-conftest",
+        repo="tally",
+        files={"tests/fixtures.py": FIXTURES + GREEN.removeprefix("import pytest\n")},
+        stopped="conflict",
+    ),
 )
 
 NO_TESTS = (
@@ -112,15 +129,6 @@ NO_TESTS = (
     ),
 )
 
-GREEN = """\
-import pytest
-
-
-@pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport():
-    outcome = yield
-    outcome.get_result().outcome = "passed"
-"""
 DESELECTS = PYPROJECT.replace("[tool.ruff]", 'addopts = "-k total"\n\n[tool.ruff]')
 PYTEST_INI = "[pytest]\npythonpath = .\naddopts = -k total\n"
 # What turns the tests green leaves the smoke run alone: it is not to be what stops these.
@@ -351,6 +359,9 @@ COMPILED = (
 )
 """What makes Python run what was right, whatever the source says."""
 
+BESIDE = 'from pathlib import Path\n\n__path__.append(str(Path(__file__).parents[2] / "tally"))\n'
+"""A package that has what it lacks from the real one."""
+
 UNSEEN = tuple(
     Change(name=name, repo=repo, files=files, stopped=HELD, said=said)
     for name, repo, said, files in (
@@ -362,6 +373,13 @@ UNSEEN = tuple(
             {"green-1.dist-info/entry_points.txt": PLUGIN, "tally/green.py": '"""Nothing yet."""\n'},
         ),
         ("a-script-of-the-check", "sheets", "ci/t.sh", {"ci/t.sh": "echo 'Ran 1 test in 0.000s'; echo; echo OK\n"}),
+        ("a-list-of-what-a-setup-installs", "sheets", "deps.lst", {"deps.lst": "./unittest\n"}),
+        (
+            "what-is-made-and-what-it-is-compared-with",
+            "maker",
+            "format.golden",
+            {"make.py": MAKE.replace(repr(FORMAT), repr(FORMAT + " ")), "format.golden": FORMAT + " "},
+        ),
         ("a-script-that-a-check-runs", "sheets", "bin/lint", {"bin/lint": "#!/bin/sh\nexit 0\n"}),
         (
             "a-plugin-by-its-metadata-in-capitals",
@@ -373,6 +391,12 @@ UNSEEN = tuple(
                 "GREEN-1.DIST-INFO/entry_points.txt": "[pytest11]\ngreen = words.green\n",
                 "words/green.py": GREEN,
             },
+        ),
+        (
+            "a-namesake-beside-the-tests",
+            "tally",
+            "tests/tally/__init__.py",
+            {"tests/tally/__init__.py": BESIDE, "tests/tally/core.py": CORE, "tally/core.py": WRONG_IN_TESTS},
         ),
         ("an-object-file", "words", "src/main.o", {"src/main.o": "built elsewhere\n"}),
         ("a-package-of-node", "words", "node_modules/pad/index.js", {"node_modules/pad/index.js": "// changed\n"}),

@@ -98,13 +98,12 @@ PARTICULAR = (
         after=("calls-what-another-change-renames", "clashes-with-another-change"),
     ),
     Change(
-        name="good-fixture-for-all-tests",
+        name="good-fixtures-for-all-tests",
         repo="tally",
-        files={
-            "tests/conftest.py": "import pytest\n\n\n@pytest.fixture\ndef seven() -> int:\n    return 7\n",
-            "tests/test_seven.py": "def test_seven(seven: int) -> None:\n    assert seven == 7\n",
-        },
+        files={"tests/test_seven.py": "def test_seven(seven: int) -> None:\n    assert seven == 7\n"},
+        script="git mv tests/fixtures.py tests/conftest.py",
         protected=True,
+        after=("edits-what-becomes-a-conftest",),
     ),
     Change(
         name="good-version",

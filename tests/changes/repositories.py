@@ -63,6 +63,20 @@ def test_bounded() -> None:
     assert bounded(7, 5) == 5
 """
 
+FIXTURES = """\
+import pytest
+
+
+@pytest.fixture
+def seven() -> int:
+    return 7
+
+
+@pytest.fixture
+def eight() -> int:
+    return 8
+"""
+
 PYPROJECT = """\
 [project]
 name = "tally"
@@ -85,6 +99,7 @@ TALLY = {
     "tally/__init__.py": "",
     "tally/core.py": CORE,
     "tally/old.py": OLD,
+    "tests/fixtures.py": FIXTURES,
     "tests/test_core.py": CORE_TESTS,
     "tests/test_old.py": OLD_TESTS,
 }
@@ -242,7 +257,13 @@ wanted = sum(reading["n"] for reading in readings.values())
 assert found == wanted, f"{found} is not {wanted}"
 '''
 
-MAKER = {"make.py": MAKE, "test_make.py": MAKE_TESTS, "data/first.json": "4\n", "data/second.json": "38\n"}
+MAKER = {
+    "make.py": MAKE,
+    "test_make.py": MAKE_TESTS,
+    "format.golden": FORMAT,
+    "data/first.json": "4\n",
+    "data/second.json": "38\n",
+}
 TAKER = {"take.py": TAKE, "test_take.py": TAKE_TESTS, "judge.py": JUDGE}
 
 SHEETS_CORE = '''\
@@ -270,6 +291,7 @@ SHEETS = {
     "test_sheets.py": SHEETS_TESTS,
     "ci/t.sh": "exec python3 -m unittest -v\n",
     "bin/lint": "#!/bin/sh\npython3 -m py_compile sheets.py\n",
+    "deps.lst": "unittest\n",
 }
 PROGRAMS = ("bin/lint",)
 """Files that are made executable."""
@@ -306,6 +328,8 @@ name = "sheets"
 path = "sheets"
 lint_cmd = ["./bin/lint"]
 test_cmd = "sh ci/t.sh"
+setup_cmd = 'cp deps.lst "$THRUM_SETUP/installed"'
+setup_files = ["deps.lst"]
 [[repo]]
 name = "proofs"
 path = "proofs"
@@ -339,6 +363,7 @@ path = "readings.json"
 [[gates.integration.steps.artifacts]]
 path = "format.txt"
 sha256 = "{digest}"
+compare = "cmp {{artifact}} format.golden"
 [[gates.integration.steps]]
 repo = "taker"
 label = "take"

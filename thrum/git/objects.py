@@ -19,6 +19,8 @@ _MERGE_RULES = {
     "merge.directoryRenames": "conflict",
     "merge.renameLimit": "7000",
 }
+_PATHS_AT_ONCE = 200
+"""What fits among a command's arguments, however long the paths are."""
 _DIFF_RULES = {
     # Above this git reads no content and says that the files differ.
     "core.bigFileThreshold": "16m",
@@ -35,7 +37,7 @@ class Merged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Conflict:
-    """A merge with conflicts: the paths, a tree in which they stand between markers, and git's words."""
+    """A merge with conflicts: the paths, a tree in which they stand, between markers where git could tell, and why."""
 
     paths: tuple[str, ...]
     tree: str
@@ -90,15 +92,15 @@ class ObjectStore:
 
     def blobs(self, commit: str, paths: Sequence[str]) -> dict[str, str]:
         """The object names of those of `paths` that are files in a commit."""
-        if not paths:
-            return {}
-        listing = self._apart(["ls-tree", "-z", "--full-tree", commit, "--", *paths]).out
         found = {}
-        for line in listing.split(b"\0"):
-            facts, _, path = line.partition(b"\t")
-            match facts.split():
-                case [_, b"blob", oid]:
-                    found[decoded(path)] = oid.decode()
+        for start in range(0, len(paths), _PATHS_AT_ONCE):
+            some = paths[start : start + _PATHS_AT_ONCE]
+            listing = self._apart(["ls-tree", "-z", "--full-tree", commit, "--", *some]).out
+            for line in listing.split(b"\0"):
+                facts, _, path = line.partition(b"\t")
+                match facts.split():
+                    case [_, b"blob", oid]:
+                        found[decoded(path)] = oid.decode()
         return found
 
     def files(self, commit: str) -> tuple[str, ...]:
@@ -153,13 +155,16 @@ class ObjectStore:
         """Merge `head` into `tip` without a work tree; the same arguments give the same commit.
 
         Always a merge commit, also where `head` descends from `tip`: the first parents are what landed.
-        Attributes (`merge=union`) and merge drivers have no part in it.
+        Attributes (`merge=union`) and merge drivers have no part in it. What would change a path that `head` left
+        alone, since `tip` renamed a file, is a conflict: who looked at `head` has not seen that path.
         """
         command = ["merge-tree", "--write-tree", "-z", "--name-only", "--messages", tip, head]
         ran = self._apart(command, config=_MERGE_RULES, accept=(0, 1), wall_s=LONG_WALL_S)
         fields = ran.out.split(b"\0")
         tree = fields[0].decode().strip()
         if ran.code == 0:
+            if carried := self._carried(tip, head, tree):
+                return Conflict(paths=carried, tree=tree, text=f"CONFLICT (rename): carried to {', '.join(carried)}")
             return Merged(commit=self.commit_tree(tree, (tip, head), message), tree=tree)
         if b"" not in fields[1:]:
             # It also exits 1 for a commit that is not there.
@@ -168,6 +173,15 @@ class ObjectStore:
         return Conflict(
             paths=tuple(decoded(path) for path in fields[1:end]), tree=tree, text=_conflict_text(fields[end + 1 :])
         )
+
+    def _carried(self, tip: str, head: str, merged: str) -> tuple[str, ...]:
+        """The paths of `tip` that a merged tree changes though `head` does not: git carried its changes to them.
+
+        That is looked for, and not forbidden: before 2.50 `merge-tree` detects renames whatever `merge.renames` says.
+        """
+        bases = self._apart(["merge-base", "--all", tip, head]).text.split()
+        changed = {path for base in bases for path in self._differing(base, head)}
+        return tuple(path for path in self._differing(tip, merged) if path not in changed)
 
     def commit_tree(self, tree: str, parents: Sequence[str], message: str) -> str:
         """Make a commit of Thrum's, dated like the last of its parents, so that the same arguments give the same."""

@@ -59,7 +59,8 @@ def candidate_conflicted(draft: Draft, given: i.CandidateConflicted) -> None:
     paths = ", ".join(given.paths[:20])
     text = (
         "The branch has moved, and the work so far no longer merges onto it. The work tree holds the new base with"
-        f" the work so far merged into it; resolve the conflict markers in: {paths}"
+        f" the work so far merged into it; resolve the conflict markers in: {paths}."
+        " A file without markers got what the work changes in one that was renamed meanwhile: see if it belongs there."
     )
     # What the next attempt starts from: the conflicted merge, measured against the new base.
     conflicted = Candidate(base=given.base, commit=given.start, tree="")
