@@ -330,6 +330,7 @@ def repository(**keys: Any) -> tuple[Project, RepoConfig]:
         ({"smt": ["rules/*.smt2"]}, ["rules/a.smt2"]),
         ({"python": ["obligations.py"], "rocq": ["th/*.v"]}, ["obligations.py", "th/a.v"]),
         ({"rocq_project": "th/Our.project"}, ["b.v", "th/Our.project", "th/a.v"]),
+        ({"theorems": ["main"]}, ["b.v", "th/a.v"]),
         ({"rocq_project": "th/Our.project", "rocq": ["b.v"]}, ["b.v", "th/Our.project"]),
         ({}, []),
     ],

@@ -75,7 +75,7 @@ def _obligations(repo: RepoConfig) -> tuple[str, ...]:
     """Patterns of what says in the repository what is to be proven."""
     proof = repo.proof
     # Which files a project names is for its text to say; that it names another one is nothing to bet on.
-    listed = ("**/*.v",) if proof.rocq_project and not proof.rocq else ()
+    listed = ("**/*.v",) if proof.of_rocq and not proof.rocq else ()
     return (*proof.smt, *proof.python, *proof.rocq, *listed, *filter(None, (proof.rocq_project,)))
 
 
