@@ -27,6 +27,7 @@ from thrum.masking import concealed, holds, masked, part, reach, secrets
 from thrum.messages import kinds as m
 from thrum.names import number_of, owner
 from thrum.prompt import assemble, instructions
+from thrum.records import well_formed
 from thrum.task import AttemptEnding, Task
 from thrum.values import dataclass
 
@@ -326,4 +327,5 @@ class Worldly:
 
 
 def _behind(checkouts: tuple[Checkout, ...]) -> tuple[str, ...]:
-    return tuple(f"the checkout {checkout.path} could not follow: {checkout.reason}" for checkout in checkouts)
+    told = (f"the checkout {checkout.path} could not follow: {checkout.reason}" for checkout in checkouts)
+    return tuple(map(well_formed, told))
