@@ -619,6 +619,20 @@ def test_a_linked_work_tree_moves_with_its_branch(place: Path, repository: Repos
     assert git(place, "status", "--porcelain") == ""
 
 
+def test_a_work_tree_whose_path_is_no_text_is_told_as_text(place: Path, repository: Repository) -> None:
+    git(place, "checkout", "--quiet", "--detach")
+    linked = Path(os.fsdecode(os.fsencode(place.parent) + b"/linked\xff"))
+    git(place, "worktree", "add", "--quiet", os.fspath(linked), "main")
+    old = repository.tip()
+    new = commit_aside(place, old, {"a.txt": "new\n"})
+    (linked / "b.txt").write_text("dirty\n")
+    answer = repository.land(old, new)
+    assert isinstance(answer, Blocked)
+    assert f"{place.parent}/linked?: " in answer.reason
+    git(linked, "checkout", "--quiet", "b.txt")
+    assert repository.land(old, new) == Landed()
+
+
 def test_a_work_tree_that_was_deleted_holds_nothing_up(place: Path, repository: Repository) -> None:
     git(place, "checkout", "--quiet", "--detach")
     git(place, "worktree", "add", "--quiet", "../linked", "main")
