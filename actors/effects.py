@@ -28,6 +28,7 @@ from thrum.messages import kinds as m
 from thrum.names import number_of, owner
 from thrum.prompt import assemble, instructions
 from thrum.protection import rivals_of
+from thrum.records import well_formed
 from thrum.task import AttemptEnding, Task
 from thrum.values import dataclass
 
@@ -332,4 +333,5 @@ class Worldly:
 
 
 def _behind(checkouts: tuple[Checkout, ...]) -> tuple[str, ...]:
-    return tuple(f"the checkout {checkout.path} could not follow: {checkout.reason}" for checkout in checkouts)
+    told = (f"the checkout {checkout.path} could not follow: {checkout.reason}" for checkout in checkouts)
+    return tuple(map(well_formed, told))

@@ -21,23 +21,19 @@ from thrum.agents import (
     Run,
     command,
     environment,
-    failure,
-    key_told,
     network,
-    no_change,
     preset_of,
-    provider_refused,
     read,
     resolve,
     takes_system_prompt,
     wall_s,
 )
-from thrum.backends import Reading, Trouble
+from thrum.backends import Reading
 from thrum.config import BackendConfig, RepoConfig
 from thrum.errors import SetupError, ThrumError, words
 from thrum.failures import Failure
 from thrum.files import OutputStore, Printed, remove_tree, write_atomically
-from thrum.job import Ending, Job, Outcome
+from thrum.job import Job, Outcome
 from thrum.masking import concealed, secrets
 from thrum.messages.attempts import AttemptReported, RunAttempt
 from thrum.records import from_plain, to_plain
@@ -49,6 +45,7 @@ from thrum.values import dataclass
 from thrum.workspace import Harvest, Workspace
 
 from . import base
+from .reports import counted, judged, tellable
 
 log = logging.getLogger(__name__)
 
@@ -57,16 +54,6 @@ BEGINNING_BYTES, END_BYTES = 16 * 1024, 512 * 1024
 """How much of an output is looked at for what it says, unless its program's preset needs more of its end."""
 TAIL_BYTES = 32 * 1024
 """At most 8000 characters of an output's end are reported."""
-
-_ENDINGS = {
-    Ending.EXITED: AttemptEnding.FINISHED,
-    Ending.TIMED_OUT: AttemptEnding.TIMED_OUT,
-    Ending.SILENT: AttemptEnding.SILENT,
-    Ending.OUTPUT_LIMIT: AttemptEnding.FINISHED,
-    Ending.STOPPED: AttemptEnding.STOPPED,
-    Ending.NOT_FOUND: AttemptEnding.COULD_NOT_RUN,
-    Ending.NOT_STARTED: AttemptEnding.COULD_NOT_RUN,
-}
 
 
 def directory_of(told: base.Situation, repo: RepoConfig, number: str) -> Path:
@@ -180,6 +167,7 @@ class Slot:
             if trouble:
                 report = replace(report, ending=AttemptEnding.COULD_NOT_RUN.value, failure="")
         report = concealed(replace(report, started_at=journal.started_at, ended_at=time.time()), self._secrets)
+        report = tellable(report)
         try:
             self.note(replace(journal, report=report))
         except OSError as error:
@@ -223,15 +211,8 @@ class Slot:
             # The work counts for more than what was said about it.
             reason = f"what the agent printed could not be kept: {words(error)}"
             return replace(report, reason="; ".join(filter(None, (report.reason, reason))))
-        report = replace(
-            report,
-            session=reading.session,
-            cost_usd=reading.cost_usd or 0.0,
-            input_tokens=reading.input_tokens or 0,
-            cached_tokens=reading.cached_tokens or 0,
-            output_tokens=reading.output_tokens or 0,
-        )
-        return report if outcome is None else _judged(report, outcome, reading, backend)
+        report = counted(report, reading)
+        return report if outcome is None else judged(report, outcome, reading, backend)
 
     def _read(self, backend: BackendConfig, journal: Journal) -> Reading:
         """What the agent said of its run, as far as it came; its session is noted."""
@@ -332,32 +313,6 @@ class Slot:
         return self._room
 
 
-def _judged(report: AttemptReported, outcome: Outcome, reading: Reading, backend: BackendConfig) -> AttemptReported:
-    """The report of a run whose end was seen, with what that and its program's words say together."""
-    trouble = reading.trouble
-    killed = bool(outcome.limit) and outcome.exit_code is None
-    failed = failure(outcome.ending, trouble, refused=provider_refused(backend, outcome.refused), limited=killed)
-    refused = ", ".join(f"{target} ({count} times)" for target, count in outcome.refused.items())
-    reasons = (
-        trouble.detail if trouble else "",
-        key_told(backend, os.environ) if failed is Failure.AUTH else "",
-        outcome.reason,
-        f"that is {outcome.limit} of [sandbox]" if failed is Failure.RESOURCE_LIMIT else "",
-        f"the network was closed to it at {refused}" if refused and refused not in outcome.reason else "",
-    )
-    last_words = reading.text.strip() if preset_of(backend) else ""
-    return replace(
-        report,
-        ending=_ENDINGS[outcome.ending].value,
-        failure=failed.value if failed else "",
-        retry_after_s=_pause_s(trouble),
-        reason="; ".join(filter(None, reasons)),
-        exit_code=outcome.exit_code,
-        tail=last_words[-8000:] or report.tail,
-        no_change=no_change(reading),
-    )
-
-
 def _provision(setups: Setups, asked: RunAttempt, workspace: Workspace, stop: threading.Event) -> Provision:
     """What `setup_cmd` makes for the agent; of the base where the work so far broke it, so that it can be mended."""
     try:
@@ -371,14 +326,6 @@ def _provision(setups: Setups, asked: RunAttempt, workspace: Workspace, stop: th
         provision = setups.provide(asked.base, workspace, stop=stop)
         workspace.prepare(asked.start)
         return provision
-
-
-def _pause_s(trouble: Trouble | None) -> float:
-    """How long to wait before the next try, as far as the agent's program told; 0 where it did not."""
-    if trouble is None:
-        return 0.0
-    until_s = trouble.retry_at - time.time() if trouble.retry_at is not None else trouble.retry_after_s or 0.0
-    return max(1.0, until_s) if until_s or trouble.retry_at is not None else 0.0
 
 
 def _subject(asked: RunAttempt) -> str:

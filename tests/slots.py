@@ -63,6 +63,7 @@ class Bench:
 
     def __init__(self, directory: Path, sandbox: str = "none") -> None:
         self.directory = directory
+        self.preset = "codex"
         self.sandbox = SandboxConfig(
             backend=sandbox,  # type: ignore[arg-type]
             limits="best-effort",
@@ -88,7 +89,7 @@ class Bench:
         pipeline = PipelineConfig(
             engine=EngineConfig(worktrees_dir=str(self.directory / ".thrum/work")),
             sandbox=self.sandbox,
-            backends=(BackendConfig(name="own", preset="codex", command=str(self.agent), network=False),),
+            backends=(BackendConfig(name="own", preset=self.preset, command=str(self.agent), network=False),),
         )
         project = Project(
             directory=str(self.directory), repos=(RepoConfig(name="one", path=str(self.repo)),), pipeline=pipeline

@@ -17,6 +17,8 @@ from thrum.backends.preset import PLACEHOLDERS, PROMPT_LIMIT_BYTES
 from thrum.backends.wording import delay_s, ended_early, failure_of, moment, objects, one_line, trouble
 from thrum.errors import NotFoundError
 from thrum.failures import TREATMENTS, Action, Failure
+from thrum.messages.attempts import AttemptReported
+from thrum.packing import fits
 from thrum.sessions import Sessions
 
 RECORDED = Path(__file__).parent / "agents"
@@ -378,6 +380,32 @@ def test_no_output_makes_a_reader_fail(name: str, output: str, code: int | None,
         assert isinstance(read.text, str)
         assert isinstance(read.session, str)
         assert read.trouble is None or len(read.trouble.detail) <= 400
+
+
+HALF = "\\ud83d"
+"""Half of a surrogate pair, as JSON spells it."""
+
+
+@pytest.mark.parametrize("name", sorted(PRESETS))
+@pytest.mark.parametrize("code", [0, 1, None])
+def test_what_is_read_of_halves_of_characters_can_be_sent(name: str, code: int | None) -> None:
+    lines = [
+        f'{{"type": "thread.started", "thread_id": "{HALF}", "session_id": "{HALF}", "sessionID": "{HALF}"}}',
+        f'{{"type": "text", "part": {{"text": "{HALF}"}}}}',
+        f'{{"type": "message", "role": "assistant", "content": "{HALF}"}}',
+        f'{{"type": "item.completed", "item": {{"type": "agent_message", "text": "{HALF}"}}}}',
+        f'{{"type": "error", "message": "{HALF}", "error": {{"name": "{HALF}", "data": {{"message": "{HALF}"}}}}}}',
+        f'{{"type": "turn.failed", "error": {{"message": "{HALF}"}}}}',
+        f'{{"type": "step_finish", "part": {{"reason": "{HALF}"}}}}',
+        f'{{"type": "result", "subtype": "success", "result": "{HALF}", "session_id": "{HALF}"}}',
+    ]
+    files = {"trajectory.json": f'{{"info": {{"submission": "{HALF}", "exit_status": "{HALF}"}}}}'}
+    # Each line but the last once at the end, so that it is what counts.
+    for number in range(len(lines)):
+        output = "\n".join([*lines[number + 1 :], *lines[: number + 1]])
+        read = PRESETS[name].read(output, code, files)
+        for text in (read.session, read.text, read.trouble.detail if read.trouble else ""):
+            assert fits(AttemptReported(task="one-1", token=1, ending="finished", tail=text))
 
 
 @pytest.mark.parametrize("name", NAMES)

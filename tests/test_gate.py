@@ -17,11 +17,13 @@ import pytest
 
 from tests.repositories import commit, git, make_repository, write
 from tests.requirements import needs
-from thrum.checking import CheckRunner
+from thrum.checking import CheckRunner, tellable
 from thrum.config import EngineConfig, PipelineConfig, Project, RepoConfig, SandboxConfig
 from thrum.files import OutputStore
 from thrum.gate import Artifact, Check, CheckResult, Gate, Verdict
+from thrum.gate import Tally as Said  # pytest takes any other name that begins so for tests of ours
 from thrum.messages.gates import GateReported, RunGate
+from thrum.packing import fits
 
 PASSED, FAILED, COULD_NOT_RUN = Verdict.PASSED, Verdict.FAILED, Verdict.COULD_NOT_RUN
 EVERY_SANDBOX_SETS = {"PATH", "HOME", "TMPDIR", "LANG", "USER"}
@@ -254,6 +256,35 @@ def test_a_run_that_tells_of_no_test_fails_where_tests_are_expected(house: House
     result = house.check(command, expect_tests=True)
     assert (result.verdict, result.exit_code) == (FAILED, 0)
     assert why in result.reason
+
+
+def test_half_of_a_character_in_the_name_of_a_test_is_told_as_a_question_mark(house: House) -> None:
+    event = '{"Action":"fail","Package":"p","Test":"B\\ud800"}'
+    result = house.check(f"printf '%s\\n' '{event}'; exit 1")
+    assert result.verdict is FAILED
+    assert result.tests is not None
+    assert result.tests.failing == ("B?",)
+
+
+def test_no_result_leaves_that_cannot_be_sent(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("thrum.runners.tally.well_formed", lambda name: name)
+    event = '{"Action":"fail","Package":"p","Test":"B\\ud800"}'
+    report = house.report(a_check(f"printf '%s\\n' '{event}'"), a_check("true", name="other"))
+    assert fits(report)
+    told, other = report.checks
+    assert (told.name, told.verdict, told.tests) == ("it", FAILED, None)
+    assert "cannot be told" in told.reason
+    assert (other.name, other.verdict) == ("other", PASSED)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [(PASSED, FAILED), (FAILED, FAILED), (COULD_NOT_RUN, COULD_NOT_RUN)], ids=str
+)
+def test_what_cannot_be_told_did_not_pass_and_is_not_the_operators(before: Verdict, after: Verdict) -> None:
+    for words in ({"details": "\ud800"}, {"tests": Said(run=2**64)}, {"artifacts": {"\udcff": ""}}):
+        assert tellable(CheckResult(name="it", verdict=before, **words)).verdict is after
+    whole = CheckResult(name="it", verdict=before)
+    assert tellable(whole) is whole
 
 
 def test_silence_comes_with_what_to_do_about_it(house: House) -> None:

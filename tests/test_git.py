@@ -17,6 +17,11 @@ from thrum.errors import GitError, RepositoryError
 from thrum.git.checkouts import Checkout
 from thrum.git.program import run
 from thrum.git.repository import Blocked, Conflict, Landed, Merged, Moved, Repository
+from thrum.inputs import AttemptEnded
+from thrum.messages.attempts import RunAttempt
+from thrum.packing import fits
+from thrum.records import to_plain
+from thrum.task import AttemptEnding
 
 MEGABYTE = 1 << 20
 
@@ -51,6 +56,23 @@ def marks_left(tmp_path: Path) -> list[str]:
 
 
 # --- What is refused ------------------------------------------------------------------------------------------
+
+
+def test_names_and_content_that_are_no_text_are_told_as_text(tmp_path: Path) -> None:
+    place = make_repository(tmp_path / "repo")
+    base = git(place, "rev-parse", "HEAD")
+    odd = os.fsencode(place) + b"/a\xff\xed\xa0\xbd"
+    Path(os.fsdecode(odd)).write_bytes(b"\xed\xa0\xbd\xff\n")
+    Path(os.fsdecode(odd + b"-link")).symlink_to("README")
+    head = commit(place, {})
+    repository = Repository(place, "main")
+    name = r"a\xff\xed\xa0\xbd"
+    told = (repository.changed_files(base, head), repository.added_files(base, head), repository.files(head)[1:])
+    assert told == ((name, f"{name}-link"), (name, f"{name}-link"), (name,))
+    assert repository.changed_links(base, head) == repository.links(head) == (f"{name}-link",)
+    ended = AttemptEnded(token=1, ending=AttemptEnding.FINISHED, files=told[0], leaks=told[0], links=(f"{name}-link",))
+    text, _ = repository.diff(base, head, limit_bytes=10_000)
+    assert fits(RunAttempt(task="a-1", token=1, base=base, start=head, prompt=f"{to_plain(ended)} {text}", backend="b"))
 
 
 def test_a_repository_in_order_is_accepted(repository: Repository) -> None:
@@ -622,6 +644,20 @@ def test_a_linked_work_tree_moves_with_its_branch(place: Path, repository: Repos
     assert (linked / "a.txt").read_text() == "new\n"
     assert git(linked, "status", "--porcelain") == ""
     assert git(place, "status", "--porcelain") == ""
+
+
+def test_a_work_tree_whose_path_is_no_text_is_told_as_text(place: Path, repository: Repository) -> None:
+    git(place, "checkout", "--quiet", "--detach")
+    linked = Path(os.fsdecode(os.fsencode(place.parent) + b"/linked\xff"))
+    git(place, "worktree", "add", "--quiet", os.fspath(linked), "main")
+    old = repository.tip()
+    new = commit_aside(place, old, {"a.txt": "new\n"})
+    (linked / "b.txt").write_text("dirty\n")
+    answer = repository.land(old, new)
+    assert isinstance(answer, Blocked)
+    assert f"{place.parent}/linked?: " in answer.reason
+    git(linked, "checkout", "--quiet", "b.txt")
+    assert repository.land(old, new) == Landed()
 
 
 def test_a_work_tree_that_was_deleted_holds_nothing_up(place: Path, repository: Repository) -> None:

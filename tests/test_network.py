@@ -99,10 +99,10 @@ def cell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Room]:
         yield Room(made, str(work))
 
 
-def room(backend: Any, work: Path, allow: tuple[str, ...] = ()) -> Sandbox:
+def room(backend: Any, work: Path, allow: tuple[str, ...] = (), mask: tuple[str, ...] = ()) -> Sandbox:
     name = f"test-{os.getpid()}-{secrets.token_hex(4)}"
     config = SandboxConfig(backend=backend, memory_limit_mb=0, pids_limit=0, file_size_limit_mb=0, allow=allow)
-    sandbox = open_sandbox(config, name=name)
+    sandbox = open_sandbox(config, name=name, mask=mask)
     if sandbox.uid is not None:
         os.chown(work, sandbox.uid, sandbox.uid)
     return sandbox
@@ -205,6 +205,18 @@ sys.exit(3)
     assert outcome.refused == {"evil.example:443": 2, f"127.0.0.1:{port}": 1}
     assert outcome.reason == f"exit code 3; not on the allow list: 127.0.0.1:{port} (1), evil.example:443 (2)"
     assert cell.shell("true", "api.example.com").refused == {}
+
+
+@needs("bwrap")
+def test_a_key_that_is_looked_up_as_a_host_is_masked_though_names_of_hosts_have_no_capitals(tmp_path: Path) -> None:
+    key = "Sk-Abc123DEF456-is-Secret"
+    work = tmp_path / "work"
+    work.mkdir()
+    with room("os-native", work, mask=(key,)) as sandbox:
+        script = f"{PREAMBLE}\ntry:\n    tunnel('{key}.example', 443)\nexcept OSError:\n    sys.exit(3)"
+        outcome = Room(sandbox, str(work)).run(PYTHON, "-c", script, allow=("api.example.com",))
+    assert outcome.refused == {"[masked].example:443": 1}, outcome
+    assert outcome.reason == "exit code 3; not on the allow list: [masked].example:443 (1)"
 
 
 @needs("bwrap")

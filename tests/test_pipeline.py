@@ -251,6 +251,24 @@ def test_an_attempt_that_could_not_begin_or_was_held_back_has_ended_and_is_taken
     assert go(life) is State.MERGED
 
 
+def test_no_task_waits_longer_than_it_may_altogether_whatever_reset_is_named() -> None:
+    life = Life(RULES)
+    for token, (pause_s, waits_s) in enumerate([(30.0, 30.0), (1e12, 70.0), (5.0, None)], start=1):
+        life.take(i.StartGranted(worker="worker.a.1"))
+        life.take(well(life.asked[-1], Verdict.PASSED) if token == 1 else again(token))
+        limited = i.AttemptEnded(
+            token=token, ending=AttemptEnding.FINISHED, failure=Failure.RATE_LIMITED, reason="no", retry_after_s=pause_s
+        )
+        life.take(limited)
+        if waits_s is None:
+            assert life.task.state is State.FAILED
+            assert "put off for 100 s altogether" in life.task.reason
+            return
+        assert life.task.wake_at - life.now == waits_s
+        life.now = life.task.wake_at
+        life.take(i.Woke())
+
+
 def test_a_refused_key_makes_the_task_wait_for_longer_each_time_and_counts_for_nothing() -> None:
     life, waited = Life(RULES), []
     for token in (1, 2, 3):

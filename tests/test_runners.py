@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from thrum.gate import MOST_NAMES
+from thrum.gate import MOST_NAMES, CheckResult, Verdict
 from thrum.gate import Tally as Said  # pytest takes any other name that begins so for tests of ours
+from thrum.messages.gates import GateReported
+from thrum.packing import fits
 from thrum.runners import cut_short, ran_nothing, read_tests
 from thrum.runners.tally import LONGEST_NAME
 
@@ -351,6 +353,14 @@ def test_names_are_bounded_in_number_and_length_and_kept_once() -> None:
     assert len(tests.failing) == len(set(tests.failing)) == MOST_NAMES
     assert tests.failed == 600
     assert max(len(name) for name in tests.failing) == LONGEST_NAME
+
+
+@pytest.mark.parametrize("event", ['"Test": "B\\ud800"', '"Output": "x"'])
+def test_a_name_with_half_of_a_character_can_be_sent(event: str) -> None:
+    tests = read_tests(f'{{"Action": "fail", "Package": "p\\udfff", {event}}}\n')
+    assert tests is not None
+    assert tests.failing in (("B?",), ("p?",))
+    assert fits(GateReported(run="", checks=(CheckResult(name="test", verdict=Verdict.FAILED, tests=tests),)))
 
 
 @pytest.mark.parametrize(

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.repositories import git
 from tests.requirements import needs
 from tests.slots import AFTER_IT, AGENTS, BEFORE_THE_AGENT, FIRST, FIRST_WORDS, LAST, REPORTED, WHILE_IT_RUNS, Bench
+from thrum.actors.reports import MOST, tellable
 from thrum.actors.slot import Slot
 from thrum.messages.attempts import AttemptReported
+from thrum.packing import fits
+from thrum.sandbox.process import StopEvent
 from thrum.workspace import BEYOND_USE
 
 TASK = "one-2"
@@ -175,6 +180,62 @@ def test_the_middle_of_a_flood_is_dropped_and_its_verdict_is_read(
     assert "bytes are missing here" in said
     assert (said.startswith(FIRST), said.endswith(f"{LAST}\n")) == (True, True)
     assert (report.ending, report.session, report.input_tokens) == ("finished", "the-thread", 100)
+
+
+def speaks(bench: Bench, *lines: str) -> None:
+    """The agent prints these lines before it ends, in the place of its own last ones."""
+    script, said = bench.agent.read_text(), "\n".join(f"printf '%s\\n' '{line}'" for line in lines)
+    begin, rest = script.split('echo \'{"type": "item.completed"', 1)
+    bench.agent.write_text(f"{begin}{said}\n{rest.partition(chr(10))[2].partition(chr(10))[2]}")
+
+
+def test_half_of_a_character_in_an_agents_words_is_told_as_a_question_mark(bench: Bench) -> None:
+    said = '{"type": "item.completed", "item": {"type": "agent_message", "text": "Done \\ud83d."}}'
+    speaks(bench, said, LAST)
+    report = bench.run(bench.asked(TASK))
+    assert (report.ending, report.tail, fits(report)) == ("finished", "Done ?.", True)
+
+
+def test_what_a_program_counted_beyond_all_bounds_is_told_as_much(bench: Bench) -> None:
+    sent = "Tokens: 999999999999M sent, 999999999999M cache hit, 999999999999M received."
+    bench.preset = "aider"
+    speaks(bench, *[sent] * 100)
+    report = bench.run(bench.asked(TASK))
+    assert (report.ending, report.failure) == ("finished", "")
+    assert (report.input_tokens, report.cached_tokens, report.output_tokens) == (MOST, MOST, MOST)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"tail": "\ud83d"},
+        {"no_change": "\udcff"},
+        {"session": "\ud800"},
+        {"input_tokens": 2**64},
+        {"cost_usd": math.inf},
+        {"retry_after_s": math.nan},
+    ],
+    ids=lambda told: next(iter(told)),
+)
+def test_a_report_that_cannot_be_sent_is_noted_without_what_was_said(told: dict[str, Any]) -> None:
+    whole = AttemptReported(task=TASK, token=3, ending="finished", failure="quota", exit_code=1, bundle="/b", head="h")
+    assert tellable(whole) is whole
+    report = tellable(replace(whole, **told))
+    assert fits(report)
+    assert "cannot be told" in report.reason
+    assert replace(report, reason="") == whole
+
+
+def test_no_report_is_noted_that_cannot_be_sent(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("thrum.actors.reports.no_change", lambda _: "\ud83d")
+    slot = bench.slot()
+    report = slot.run(bench.asked(TASK), StopEvent(), lambda _: None)
+    journal = slot.journal()
+    assert journal is not None
+    assert journal.report == report
+    assert fits(report)
+    assert bench.pinned(report) == WORK
+    slot.close()
 
 
 def test_an_output_that_cannot_be_kept_costs_no_work(bench: Bench) -> None:

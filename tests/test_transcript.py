@@ -88,6 +88,19 @@ def test_entries_and_their_number_are_bounded() -> None:
     assert "the rest is in the output" in many[-1].text
 
 
+@pytest.mark.parametrize("depth", [20, 400, 900])
+@pytest.mark.parametrize(("begin", "end"), [('{"a":', "}"), ("[", "]")])
+def test_what_is_nested_deep_is_told_in_part(depth: int, begin: str, end: str) -> None:
+    line = f'{{"type": "tool_use", "tool_name": "x", "parameters": ["before", {begin * depth}1{end * depth}]}}'
+    [entry] = entries(line)
+    assert (entry.kind, entry.text.startswith("before"), entry.text.endswith("[…]")) == ("did", True, True)
+
+
+def test_halves_of_characters_and_lines_in_a_name_are_no_trouble() -> None:
+    [entry] = entries('{"type": "tool_use", "tool_name": "a\\ud83d\\nb", "parameters": {"x": "\\ude00", "\\ud800": 1}}')
+    assert entry == Entry(kind="did", text="x: ?\n?: 1", tool="a? b")
+
+
 def test_lines_between_are_one_entry() -> None:
     output = 'a\nb\n\n{"type": "message", "content": "hello"}\n{"broken\n{"type": "other"}\n'
     assert list(entries(output)) == [

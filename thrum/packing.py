@@ -82,6 +82,16 @@ def pack_body(body: Message) -> bytes:
     return _pack(body, type(body).__name__)
 
 
+def fits(body: Message) -> bool:
+    """Whether the body comes out at the other end of the wire: its texts have a form there, and its numbers are finite
+    and not too large."""
+    try:
+        unpack_body(type(body).__name__, pack_body(body))
+    except WireError:
+        return False
+    return True
+
+
 def unpack_body(kind: str, raw: bytes) -> Message:
     """The body of that kind that a frame holds.
 

@@ -94,6 +94,11 @@ def to_plain(value: Any) -> Any:
     raise TypeError(f"no plain form for {type(value).__name__}")
 
 
+def well_formed(text: str) -> str:
+    """The text with `?` for each half of a surrogate pair: JSON and file names can hold one, and no bus and no file."""
+    return text if text.isascii() else text.encode(errors="replace").decode()
+
+
 def one_level(value: Any) -> Any:
     """The plain form of a record, its fields left as they are: for a packer that walks on from there, in C.
 

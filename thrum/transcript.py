@@ -10,12 +10,14 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
-from thrum.records import to_plain
+from thrum.records import to_plain, well_formed
 from thrum.values import dataclass
 
 ENTRY_CHARS = 4_000
 """A longer entry loses its middle."""
 MOST_ENTRIES = 5_000
+DEEPEST = 16
+"""What is nested deeper is left out of an entry."""
 LINE_CHARS = 16 * 1024 * 1024
 """A line that comes in pieces is not waited for any longer."""
 
@@ -30,6 +32,7 @@ class Entry:
     kind: Kind
     text: str
     tool: str = ""
+    """Its name, in one line."""
 
 
 class Transcript:
@@ -172,10 +175,10 @@ def _of_part(part: dict[str, Any], kind: str) -> Iterator[Entry]:
 
 def _one(kind: Kind, value: Any, tool: str = "") -> tuple[Entry, ...]:
     text = _text(value)
-    return (Entry(kind=kind, text=_bounded(text), tool=tool),) if text.strip() else ()
+    return (Entry(kind=kind, text=_bounded(text), tool=" ".join(_bounded(tool).split())),) if text.strip() else ()
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, depth: int = 0) -> str:
     """A text, or what else a program put in its place, written out."""
     match value:
         case str():
@@ -186,16 +189,18 @@ def _text(value: Any) -> str:
             return command
         case {"type": "text", "text": str(text)}:
             return text
+        case list() | dict() if depth == DEEPEST:
+            return "[…]"
         case list():
-            return "\n".join(filter(None, map(_text, value)))
+            return "\n".join(filter(None, (_text(one, depth + 1) for one in value)))
         case dict():
-            return "\n".join(f"{name}: {_text(one)}" for name, one in value.items())
+            return "\n".join(f"{name}: {_text(one, depth + 1)}" for name, one in value.items())
     return str(value)
 
 
 def _bounded(text: str) -> str:
-    if len(text) <= ENTRY_CHARS:
-        return text
     end = ENTRY_CHARS // 4
     left_out = len(text) - ENTRY_CHARS
-    return f"{text[: ENTRY_CHARS - end]}\n[… {left_out} characters left out …]\n{text[-end:]}"
+    if left_out > 0:
+        text = f"{text[: ENTRY_CHARS - end]}\n[… {left_out} characters left out …]\n{text[-end:]}"
+    return well_formed(text)

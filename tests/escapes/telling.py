@@ -6,7 +6,13 @@ TELLING = (
     Telling(
         name="print escapes that `thrum task show` and `thrum task log` would show",
         script="printf '\\033]0;owned\\007\\033[2J\\033]52;c;b3duZWQ=\\007\\233\\n'; echo x >x",
-        commands=(("task", "show"), ("task", "log")),
+        commands=(("task", "show"), ("task", "log"), ("task", "log", "--raw")),
+    ),
+    Telling(
+        name="call a tool, in JSON, by a name with escapes that `thrum task log` would show",
+        script="""printf '%s\\n' '{"type": "tool_use", "tool_name": "\\u001b]0;owned\\u0007\\n\\u009b2J", \
+"parameters": {"command": "\\u001b[2Jls"}}'""",
+        commands=(("task", "log"),),
     ),
     Telling(
         name="give files names and content that `thrum task diff` would show",

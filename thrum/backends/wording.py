@@ -10,6 +10,7 @@ from typing import Any
 from thrum.backends.preset import Trouble
 from thrum.failures import Failure
 from thrum.prompt import plain_text
+from thrum.records import well_formed
 
 END_CHARS = 256 * 1024
 """How much of an output's end is looked at; what is needed of a program's output lies within it."""
@@ -110,8 +111,8 @@ def table(value: object) -> dict[str, Any]:
 
 
 def string(value: object) -> str:
-    """The value if it is a text, else an empty one."""
-    return value if isinstance(value, str) else ""
+    """The value, well formed, if it is a text, else an empty one."""
+    return well_formed(value) if isinstance(value, str) else ""
 
 
 def money(value: object) -> float | None:

@@ -26,6 +26,7 @@ from thrum.gate import Check, CheckResult, Gate, Verdict
 from thrum.masking import concealed, secrets
 from thrum.messages.gates import GateReported, RunGate
 from thrum.missing import missing_tool
+from thrum.packing import fits
 from thrum.records import to_plain
 from thrum.setups import Provision
 
@@ -64,7 +65,7 @@ class CheckRunner:
             steps = asked.gate is Gate.INTEGRATION and not asked.probe
             results = (self._side_by_side if steps else self._one_by_one)(asked, out, stop)
         # What a run printed is masked as it comes; names of tests and counterexamples are from elsewhere, too.
-        results = concealed(results, secrets(self._project, os.environ))
+        results = tuple(map(tellable, concealed(results, secrets(self._project, os.environ))))
         return GateReported(run=asked.run, checks=results, started_at=started_at, ended_at=time.time())
 
     def close(self) -> None:
@@ -199,6 +200,19 @@ def _rehearsed(turn: Turn) -> CheckResult:
     result = commands.run(turn)
     lacks = missing_tool(turn.check.command, result) if result.verdict is Verdict.FAILED else ""
     return replace(result, verdict=Verdict.COULD_NOT_RUN, reason=f"on the base, {lacks}") if lacks else result
+
+
+def tellable(result: CheckResult) -> CheckResult:
+    """The result; without its words where they cannot be sent, which would end one gate actor after another. It has
+    failed then: whoever wrote what it ran chose the words."""
+    if fits(GateReported(run="", checks=(result,))):
+        return result
+    could_not_run = result.verdict is Verdict.COULD_NOT_RUN
+    return CheckResult(
+        name=result.name,
+        verdict=result.verdict if could_not_run else Verdict.FAILED,
+        reason="what it said cannot be told: it holds what is no text, or no number of any use",
+    )
 
 
 def _could_not_run(check: Check, reason: str, duration_s: float = 0.0) -> CheckResult:

@@ -66,7 +66,8 @@ def entry_lines(told: Iterable[Entry], before: str = "") -> Iterator[str]:
     """The entries as lines; `before` is the kind of the entry that they follow."""
     colours = {"said": "", "did": "cyan", "failed": "red"}
     for entry in told:
-        head = f"{entry.kind} {entry.tool}".rstrip()
+        # The agent chose the tool's name too.
+        head = console.clean(f"{entry.kind} {entry.tool}".rstrip())
         if not (entry.kind == before == "printed"):
             yield console.paint(f"[{head}]", colours.get(entry.kind, "bright_black"), bold=entry.kind == "said")
         yield console.clean(entry.text.rstrip("\n"))

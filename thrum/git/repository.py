@@ -19,6 +19,7 @@ from thrum.git.bundles import import_objects, read_header, write_bundle
 from thrum.git.checkouts import Checkout, blocked, catch_up, find_checkouts, move
 from thrum.git.objects import Conflict, Merged, ObjectStore
 from thrum.git.program import Ran, run, version
+from thrum.records import well_formed
 from thrum.values import dataclass
 
 __all__ = ["PINS", "Blocked", "Checkout", "Conflict", "Landed", "Merged", "Moved", "Repository"]
@@ -278,7 +279,7 @@ class Repository(ObjectStore):
         for checkout in checkouts:
             reason = checkout.reason or blocked(checkout, old, new)
             if reason:
-                return Blocked(reason=f"'{self.branch}' is checked out in {checkout.path}: {reason}")
+                return Blocked(reason=well_formed(f"'{self.branch}' is checked out in {checkout.path}: {reason}"))
         try:
             self._git("update-ref", "--no-deref", "-m", "thrum: landed", self.ref, new, old)
         except GitError:

@@ -312,9 +312,11 @@ def _put_back(draft: Draft, reason: str, count: int) -> None:
 
 
 def _defer(draft: Draft, given: i.AttemptEnded, reason: str) -> None:
-    """Put off for a rate limit or a quota; costs no retry, and ends after `max_wait_s` altogether."""
+    """Put off for a rate limit or a quota; costs no retry, and ends after `max_wait_s` altogether, whatever time the
+    program named."""
     task = draft.task
-    pause_s = given.retry_after_s or min(3600.0, max(60.0, task.waited_s))
+    left_s = draft.rules.max_wait_s - task.waited_s
+    pause_s = min(left_s, given.retry_after_s or min(3600.0, max(60.0, task.waited_s)))
     draft.step(
         Step.DEFER,
         "deferred",

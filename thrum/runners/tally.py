@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 
 from thrum.gate import MOST_NAMES, Tally
+from thrum.records import well_formed
 
 LONGEST_NAME = 500
 """Characters of a name that are kept; names travel and are stored, and whoever wrote the tests chose them."""
@@ -17,7 +18,8 @@ def told(*, run: int, failed: int = 0, skipped: int = 0, left_out: int = 0, fail
     """What one run said, made consistent.
 
     What failed counts as run, also where it failed before its first line (an import, a fixture, a build): `failed` is
-    never above `run`. Names are cut at `LONGEST_NAME`, each kept once, at most `MOST_NAMES` of them.
+    never above `run`. Names are made well formed and cut at `LONGEST_NAME`, each kept once, at most `MOST_NAMES` of
+    them.
     """
     names = dict.fromkeys(_bounded(name) for name in failing if name)
     failing = tuple(names)[:MOST_NAMES]
@@ -49,4 +51,5 @@ def counted(text: str, separator: str = ", ") -> dict[str, int]:
 
 
 def _bounded(name: str) -> str:
+    name = well_formed(name)
     return name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"

@@ -210,7 +210,7 @@ class Bubblewrap:
         # Imported here, so that sandboxes without an allow list do not pay for it.
         from thrum.sandbox.outlet import Outlet
 
-        return Outlet(job.allow, mark=self._mark)
+        return Outlet(job.allow, mark=self._mark, mask=self._masked)
 
     def _launch(
         self,

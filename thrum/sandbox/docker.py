@@ -292,7 +292,7 @@ class Docker:
         # Imported here, so that sandboxes without an allow list do not pay for it.
         from thrum.sandbox.outlet import Outlet
 
-        return Outlet(job.allow, mark=self._mark)
+        return Outlet(job.allow, mark=self._mark, mask=self._masked)
 
     def _launch(self, job: Job, mounts: tuple[Mount, ...], outlet: Outlet | None, stack: ExitStack) -> Container:
         stdin = None

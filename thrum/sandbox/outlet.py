@@ -14,6 +14,7 @@ import select
 import socket
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -23,6 +24,7 @@ from typing import Self
 from thrum.allowlist import AllowList, Target
 from thrum.errors import SandboxError
 from thrum.job import Outcome
+from thrum.masking import masked
 from thrum.sandbox import entrance, marks
 from thrum.sandbox.proxy import Door, Proxy
 
@@ -56,7 +58,9 @@ class Outlet:
         SandboxError: the list is malformed, or has too many addresses of loopback.
     """
 
-    def __init__(self, allow: Sequence[str], *, mark: str) -> None:
+    def __init__(self, allow: Sequence[str], *, mark: str, mask: Sequence[str] = ()) -> None:
+        # Names of hosts are lower-cased, and so is a key that was taken for one.
+        self._mask = tuple(value.lower() for value in mask)
         try:
             allowed = AllowList(allow)
         except ValueError as error:
@@ -95,7 +99,9 @@ class Outlet:
 
     def tell(self, outcome: Outcome) -> Outcome:
         """The outcome, with what the program tried to reach in vain: it may be why it failed."""
-        refused = self._proxy.refused
+        refused: Counter[str] = Counter()
+        for name, times in self._proxy.refused.items():
+            refused[masked(name, self._mask)] += times
         if not refused:
             return outcome
         log.warning("a program tried to reach what its allow list does not have", extra={"refused": refused})
