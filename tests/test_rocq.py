@@ -297,6 +297,21 @@ def test_a_module_that_stands_in_for_a_standard_one_is_the_one_that_is_asked(pro
     assert says(proof, "List.v:2: List.app_assoc assumes the axiom List.z")
 
 
+def test_a_require_that_could_mean_a_file_or_the_library_must_say_which(proving: Proving) -> None:
+    stand_in = {"theory/Arith.v": 'Notation "a = b" := True (at level 70).\n'}
+
+    def asked(require: str, others: dict[str, str]) -> Proof:
+        main = {"_CoqProject": "-R theory N\ntheory/main.v\n", "theory/main.v": f"{require} Import Arith.\n{GOOD}"}
+        return proving({**main, **others}, rocq=("theory/main.v",))
+
+    doubtful = asked("Require", stand_in)
+    assert doubtful.verdict is FAILED
+    assert "`Require Arith` can mean a file of the repository or one of the library" in doubtful.details
+    assert asked("Require", {}).verdict is PASSED
+    assert asked("From Coq Require", stand_in).verdict is PASSED
+    assert "can mean" not in asked("From N Require", stand_in).details
+
+
 def test_a_file_that_is_another_in_the_checkout_is_not_compiled(proving: Proving) -> None:
     proof = proving({"A.v": "-> hidden.txt", "hidden.txt": GOOD}, theorems=("A.good",))
     assert says(proof, "A.v: in the checkout it is not the text that was committed (a link, a filter?)")

@@ -58,6 +58,8 @@ class Source:
     """Paths of the files that it requires."""
     theorems: tuple[Named, ...] = ()
     places: tuple[Place, ...] = ()
+    bare: tuple[str, ...] = ()
+    """Names, without `From`, by which it requires files of the development."""
 
     def full(self, name: str) -> str:
         return f"{self.logical}.{name}"
@@ -118,6 +120,13 @@ def develop(obligations: Obligations, files: Sequence[str], read_file: Callable[
                 for theorem in said[path].theorems
             ),
             places=said[path].places,
+            bare=tuple(
+                dict.fromkeys(
+                    required.name
+                    for required in said[path].requires
+                    if not required.prefix and _meant(required, logical)
+                )
+            ),
         )
         for path in order
     )

@@ -74,7 +74,7 @@ class _Prover:
         self._judge_sources()
         everything = {theorem.full for source in self._development.sources for theorem in source.theorems}
         self._skipped = everything
-        if not self._same_as_committed() or not self._compile():
+        if not self._says_whose() or not self._same_as_committed() or not self._compile():
             return
         checked = self._check()
         if checked is not None:
@@ -130,6 +130,19 @@ class _Prover:
                 inside = f" (in {theorem})" if theorem else ""
                 test = theorem or (names[0] if names else source.path)
                 self._fail(f"{source.path}:{place.line}", place.what + inside, test)
+
+    def _says_whose(self) -> bool:
+        """Whether no `Require` could mean a file of the repository as well as one of the library: a new file would then
+        change what others state, without a word in them."""
+        sources = self._development.sources
+        names = dict.fromkeys(name for source in sources for name in source.bare)
+        doubtful = {name for name in names if self.tools.in_library(name)}
+        for source in sources:
+            for name in source.bare:
+                if name in doubtful:
+                    what = f"`Require {name}` can mean a file of the repository or one of the library"
+                    self._fail(source.path, f"{what}: say which with From, or give the file another name", source.path)
+        return not doubtful
 
     def _same_as_committed(self) -> bool:
         """Whether what would be compiled is what was read: no link, filter or step before has put in another text."""

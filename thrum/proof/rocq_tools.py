@@ -61,6 +61,14 @@ class Tools:
             raise CannotRun(f"{' '.join(self.compiler)} compiles nothing here: {lines[-1]}")
         self.exit_code = None
 
+    def in_library(self, name: str) -> bool:
+        """Whether a module of that name is there without the repository's own, of which nothing is compiled yet."""
+        path = self._bench.put(_TRIAL, f"Require {name}.\n".encode())
+        argv = (*self.compiler, "-q", "-noglob", "-o", f"{posixpath.basename(path)}o", path)
+        found = self.run(argv, _TRIAL_S).ok
+        self.exit_code = None
+        return found
+
     def run(self, argv: tuple[str, ...], timeout_s: float) -> Outcome:
         outcome = self._bench.run(argv, timeout_s)
         self._log.append(f"$ {' '.join(argv)}\n{outcome.tail}")
